@@ -1,0 +1,9 @@
+package throwaway
+
+import "syscall"
+
+// childAttributes put a child into a process group of its own, out of reach of the terminal's Ctrl-C, and have the kernel stop it (immediate
+// shutdown) when this process dies.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.Signal(immediate)}
+}
