@@ -1,0 +1,81 @@
+// Package resource holds what people declare: accounts, tokens, databases, endpoints and sinks. It is the one model behind sequin.yaml, the
+// HTTP API and the CLI, and Validate is the one validation: it reports every mistake at once, each with its path. The package knows nothing
+// of files, storage or what is running.
+package resource
+
+// Set is everything that one account declares. References between its members are by name.
+type Set struct {
+	Account       Account
+	Users         []User
+	APITokens     []APIToken
+	Databases     []Database
+	HTTPEndpoints []HTTPEndpoint
+	Sinks         []Sink
+}
+
+// DefaultAccount is the account that exists when none is declared.
+const DefaultAccount = "default"
+
+// Account owns everything that is declared.
+type Account struct {
+	ID   string
+	Name string
+}
+
+// User may sign in to the console.
+type User struct {
+	Email    string
+	Password Secret
+}
+
+// APIToken opens the HTTP API. Only its hash is ever stored.
+type APIToken struct {
+	ID     string
+	Name   string
+	Token  Secret
+	Scopes []Scope
+}
+
+// Scope is what a token may do: ScopeAdmin, ScopeRead, or ConsumeScope of one sink.
+type Scope string
+
+// The scopes that do not name a sink.
+const (
+	ScopeAdmin Scope = "admin" // everything
+	ScopeRead  Scope = "read"  // see everything but secrets, change nothing
+)
+
+const consumePrefix = "consume:"
+
+// ConsumeScope lets a token receive and acknowledge the messages of one sink.
+func ConsumeScope(sink string) Scope { return Scope(consumePrefix + sink) }
+
+// Database finds a database by name.
+func (s *Set) Database(name string) (*Database, bool) {
+	for i := range s.Databases {
+		if s.Databases[i].Name == name {
+			return &s.Databases[i], true
+		}
+	}
+	return nil, false
+}
+
+// HTTPEndpoint finds an endpoint by name.
+func (s *Set) HTTPEndpoint(name string) (*HTTPEndpoint, bool) {
+	for i := range s.HTTPEndpoints {
+		if s.HTTPEndpoints[i].Name == name {
+			return &s.HTTPEndpoints[i], true
+		}
+	}
+	return nil, false
+}
+
+// Sink finds a sink by name.
+func (s *Set) Sink(name string) (*Sink, bool) {
+	for i := range s.Sinks {
+		if s.Sinks[i].Name == name {
+			return &s.Sinks[i], true
+		}
+	}
+	return nil, false
+}
