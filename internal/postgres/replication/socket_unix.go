@@ -1,0 +1,149 @@
+//go:build unix
+
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// descriptor is a socket that only we know of. Reads wait in poll(2) for the socket or for wake, the reading end of a pipe that interrupt
+// closes: shutting the socket down instead would make a server on a unix socket fail its next send before it has read our last words.
+type descriptor struct {
+	fd   int
+	tcp  bool
+	wake *os.File
+
+	mu    sync.Mutex
+	waker *os.File // nil once interrupted
+}
+
+// bareSocket duplicates the descriptor of a plain connection and closes the original, which takes it out of the runtime's poller. It returns
+// nil for connections that are not plain sockets (TLS).
+func bareSocket(conn net.Conn) (socket, error) {
+	var file *os.File
+	var err error
+	tcp := false
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		file, err = c.File()
+		tcp = true
+	case *net.UnixConn:
+		file, err = c.File()
+	default:
+		return nil, nil //nolint:nilnil // no bare socket is an ordinary answer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("duplicate the socket: %w", err)
+	}
+	defer func() { _ = file.Close() }() // fd below is a duplicate of its own
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate the socket: %w", err)
+	}
+	wake, waker, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make a pipe: %w", err), unix.Close(fd))
+	}
+	d := &descriptor{fd: fd, tcp: tcp, wake: wake, waker: waker}
+	if err := d.prepare(); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	if err := conn.Close(); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+func (d *descriptor) prepare() error {
+	if err := unix.SetNonblock(d.fd, false); err != nil {
+		return fmt.Errorf("make the socket blocking: %w", err)
+	}
+	limit := unix.NsecToTimeval(writeTimeout.Nanoseconds())
+	if err := unix.SetsockoptTimeval(d.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
+		return fmt.Errorf("limit the time of a send: %w", err)
+	}
+	if !d.tcp {
+		return nil
+	}
+	// A server that vanished without a FIN (a failed host, a forgotten NAT entry) must be noticed: we only answer, so nothing else would.
+	for _, o := range keepaliveOptions {
+		if err := unix.SetsockoptInt(d.fd, o.level, o.name, o.value); err != nil {
+			return fmt.Errorf("turn on TCP keepalive: %w", err)
+		}
+	}
+	return nil
+}
+
+type socketOption struct{ level, name, value int }
+
+func (d *descriptor) read(p []byte) (int, error) {
+	fds := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}, {Fd: int32(d.wake.Fd()), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return 0, os.NewSyscallError("poll", err)
+		}
+		if fds[1].Revents != 0 {
+			return 0, errInterrupted
+		}
+		if n, err := d.tryRead(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (d *descriptor) tryRead(p []byte) (int, error) {
+	for {
+		n, _, err := unix.Recvfrom(d.fd, p, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			return 0, nil
+		case err == nil && n == 0:
+			return 0, errEndOfStream
+		}
+		return max(n, 0), err
+	}
+}
+
+var errEndOfStream = errors.New("the server closed the connection")
+
+func (d *descriptor) write(p []byte) error {
+	until := time.Now().Add(writeTimeout)
+	for len(p) > 0 {
+		n, err := unix.Write(d.fd, p)
+		if n > 0 {
+			p = p[n:]
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("write", err)
+		}
+		if len(p) > 0 && time.Now().After(until) {
+			return os.ErrDeadlineExceeded
+		}
+	}
+	return nil
+}
+
+func (d *descriptor) interrupt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waker != nil {
+		_ = d.waker.Close() // a pipe's end; the reading end sees the hang-up whatever Close says
+		d.waker = nil
+	}
+}
+
+func (d *descriptor) close() error {
+	d.interrupt()
+	return errors.Join(d.wake.Close(), unix.Close(d.fd))
+}
+
+func (d *descriptor) gathers() bool { return d.tcp }
