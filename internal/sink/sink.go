@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/sequinstream/sequin/internal/cdc"
+	"github.com/sequinstream/sequin/internal/sink/circuit"
+	"github.com/sequinstream/sequin/internal/sink/egress"
 )
 
 // Atomicity says what a failed batch means.
@@ -41,11 +43,15 @@ type Env struct {
 	Name    string // the sink's name
 	Logger  *slog.Logger
 	Timeout time.Duration // ack_wait_ms: how long one request may take
+
+	Egress   *egress.Policy // where the sink may connect to; nil for the default policy
+	Circuits *circuit.Group // shared by sinks with the same destination; nil gives the sink a breaker of its own
 }
 
 // Sink delivers. It has no retries of its own and is safe for concurrent use.
 type Sink interface {
 	// Deliver returns nil when all messages were accepted, a *BatchError naming those that were not, or another error when none was.
+	// The batch and its bodies are the caller's again when it returns: nothing may keep or read them afterwards.
 	Deliver(ctx context.Context, batch []Message) error
 	// Check tests that the destination can be reached and writes nothing.
 	Check(ctx context.Context) error
@@ -105,4 +111,24 @@ func After(err error) (time.Duration, bool) {
 		return r.after, true
 	}
 	return 0, false
+}
+
+// UnavailableError says that the destination was not asked at all, because it has been failing and is given time. The messages were not
+// tried: their attempts do not count.
+type UnavailableError struct {
+	Cause error           // why the destination is thought to be away
+	After time.Duration   // how long to wait before trying again
+	Ready <-chan struct{} // closed when it is worth trying sooner; may be nil
+}
+
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("not tried: %v", e.Cause)
+}
+func (e *UnavailableError) Unwrap() error { return e.Cause }
+
+// Unavailable finds an UnavailableError in err's chain.
+func Unavailable(err error) (*UnavailableError, bool) {
+	var u *UnavailableError
+	ok := errors.As(err, &u)
+	return u, ok
 }

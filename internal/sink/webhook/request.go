@@ -1,0 +1,109 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/sink"
+	"github.com/sequinstream/sequin/internal/sink/circuit"
+)
+
+// post sends one request and tells the breaker what it says about the endpoint.
+func (s *Sink) post(ctx context.Context, id string, body []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	call, err := s.circuit.Begin()
+	if err != nil {
+		return unavailable(err)
+	}
+	if s.gzip {
+		packed := takeBuffer()
+		defer packed.giveBack()
+		if err := packed.compress(body); err != nil {
+			call.Abandon()
+			return fmt.Errorf("compress the body: %w", err)
+		}
+		body = packed.bytes
+	}
+	err = s.exchange(ctx, id, body)
+	var answer *StatusError
+	switch {
+	case err == nil:
+		call.Succeed()
+	case ctx.Err() != nil: // the engine gave up, not the endpoint
+		call.Abandon()
+	case errors.As(err, &answer) && !answer.failing():
+		call.Succeed()
+	default:
+		after, _ := sink.After(err)
+		call.Fail(err, after)
+	}
+	return err
+}
+
+func unavailable(err error) error {
+	var open *circuit.OpenError
+	if errors.As(err, &open) {
+		return &sink.UnavailableError{Cause: err, After: open.After, Ready: open.Changed}
+	}
+	return err
+}
+
+func (s *Sink) exchange(parent context.Context, id string, body []byte) error {
+	ctx, cancel := context.WithTimeout(parent, s.timeout)
+	defer cancel()
+	lent := &payload{bytes: body}
+	defer lent.release()
+	// RoundTrip and not Client.Do: no redirects, no cookies, one attempt. It does resend when an idle connection turns out to be closed
+	// before anything was written.
+	resp, err := s.transport.RoundTrip(s.request(ctx, id, lent)) //nolint:bodyclose // closed by settle
+	if err != nil {
+		return s.transportError(parent, ctx, err)
+	}
+	return s.settle(resp, cancel)
+}
+
+func (s *Sink) request(ctx context.Context, id string, body *payload) *http.Request {
+	timestamp := strconv.FormatInt(time.Now().Unix(), 10)
+	headers := maps.Clone(s.headers) // the values are shared and never written to
+	if s.signer.active() {
+		headers["Webhook-Id"] = []string{id}
+		headers["Webhook-Timestamp"] = []string{timestamp}
+		headers["Webhook-Signature"] = []string{s.signer.header(id, timestamp, body.bytes)}
+	} else {
+		setDefault(headers, "Webhook-Id", id)
+		setDefault(headers, "Webhook-Timestamp", timestamp)
+	}
+	reader, _ := body.reader()
+	req := &http.Request{
+		Method: http.MethodPost, URL: s.url, Host: s.host, Header: headers,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: reader, GetBody: body.reader, ContentLength: int64(len(body.bytes)),
+	}
+	return req.WithContext(ctx)
+}
+
+// setDefault leaves a header alone that the configuration sets.
+func setDefault(headers http.Header, name, value string) {
+	if _, ok := headers[name]; !ok {
+		headers[name] = []string{value}
+	}
+}
+
+func (s *Sink) transportError(parent, ctx context.Context, err error) error {
+	if parent.Err() != nil {
+		return fmt.Errorf("the request was given up: %w", parent.Err())
+	}
+	if ctx.Err() != nil {
+		return problem.New("webhook_timeout", "the webhook endpoint at %s did not answer within %s", s.url.Host, s.timeout).
+			WithHint("answer before the work is done, or raise ack_wait_ms").Because(context.DeadlineExceeded)
+	}
+	return s.unreachable(err)
+}
