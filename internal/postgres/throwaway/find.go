@@ -2,6 +2,7 @@ package throwaway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,12 +11,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/sequinstream/sequin/internal/problem"
 )
 
 // Supported lists the major versions of Postgres that the product works with, oldest first.
 var Supported = []int{12, 13, 14, 15, 16, 17, 18}
+
+// ErrNotFound is returned when no fitting server is installed, and none could be fetched.
+var ErrNotFound = errors.New("postgres not found")
 
 // Installation is a set of Postgres server programs.
 type Installation struct {
@@ -33,13 +35,12 @@ func Find(ctx context.Context, major int) (Installation, error) {
 			return found, nil
 		}
 	}
-	what, fetch := "no PostgreSQL server", "all"
+	what, target := "PostgreSQL server", "all"
 	if major != 0 {
-		what, fetch = fmt.Sprintf("no PostgreSQL %d server", major), strconv.Itoa(major)
+		what, target = fmt.Sprintf("PostgreSQL %d server", major), strconv.Itoa(major)
 	}
-	return Installation{}, problem.New("postgres_not_found", "%s is installed", what).
-		WithDetail("looked in PATH, in the usual directories and in %s", CacheDir()).
-		WithHint("fetch one with: make pg-%s", fetch)
+	return Installation{}, fmt.Errorf("%w: no %s in PATH, in the usual directories or in %s; fetch one with: make pg-%s",
+		ErrNotFound, what, CacheDir(), target)
 }
 
 // CacheDir is where fetched installations are kept, one directory per major version: .cache/postgres of the checkout this process works in, or
