@@ -34,7 +34,7 @@ func (o Options) withDefaults() Options {
 	if o.MaxWait <= 0 {
 		o.MaxWait = DefaultMaxWait
 	}
-	o.MaxWait = max(o.MaxWait, o.MinWait)
+	o.MinWait = min(o.MinWait, o.MaxWait)
 	return o
 }
 

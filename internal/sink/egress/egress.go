@@ -129,7 +129,7 @@ func forms(addr netip.Addr) []netip.Addr {
 	case b[0] == 0x20 && b[1] == 0x02: // 6to4
 		return append(all, netip.AddrFrom4([4]byte(b[2:6])))
 	case netip.MustParsePrefix("64:ff9b::/96").Contains(addr), // NAT64
-		netip.MustParsePrefix("64:ff9b:1::/48").Contains(addr), // local NAT64, in its usual /96 form
+		netip.MustParsePrefix("64:ff9b:1::/48").Contains(addr),                        // local NAT64, in its usual /96 form
 		netip.MustParsePrefix("::/96").Contains(addr) && addr != netip.IPv6Loopback(): // IPv4-compatible
 		return append(all, netip.AddrFrom4([4]byte(b[12:16])))
 	}

@@ -50,6 +50,15 @@ func DefaultConfig() Config {
 	return Config{Batch: true, HTTP2: true, CircuitFailures: circuit.DefaultFailures, CircuitMaxWait: circuit.DefaultMaxWait}
 }
 
+// Format keeps secrets out of whatever prints a configuration.
+func (c Config) Format(f fmt.State, _ rune) {
+	host := "an endpoint"
+	if u, err := url.Parse(c.URL); err == nil && u.Host != "" {
+		host = u.Host
+	}
+	_, _ = fmt.Fprintf(f, "webhook to %s", host) // a fmt.State does not fail
+}
+
 // Validate reports every mistake at once, by field, as a problem.Error.
 func (c Config) Validate() error {
 	_, err := c.parse()
