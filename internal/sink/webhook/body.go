@@ -2,14 +2,29 @@ package webhook
 
 import (
 	"bytes"
-	"errors"
 	"io"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/sequinstream/sequin/internal/sink"
 )
+
+// bodyOf copies the batch: the messages are the caller's again when Deliver returns, and the transport may still be reading then.
+func (s *Sink) bodyOf(batch []sink.Message) (*buffer, error) {
+	b := takeBuffer()
+	if s.batch {
+		b.bytes = appendEnvelope(b.bytes, batch)
+	} else {
+		b.bytes = append(b.bytes, batch[0].Body...)
+	}
+	if s.gzip {
+		return b.compressed()
+	}
+	return b, nil
+}
 
 // appendEnvelope appends {"data":[…]} around the batch.
 func appendEnvelope(dst []byte, batch []sink.Message) []byte {
@@ -26,7 +41,7 @@ func appendEnvelope(dst []byte, batch []sink.Message) []byte {
 // A buffer above this size is left to the garbage collector, so that one huge batch does not stay in memory.
 const maxKeptBuffer = 1 << 20
 
-// buffer is reused between requests. It may be given back as soon as the payload that shows it was released.
+// buffer is reused between requests.
 type buffer struct{ bytes []byte }
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
@@ -51,57 +66,56 @@ func (b *buffer) Write(p []byte) (int, error) {
 
 var compressors = sync.Pool{New: func() any { return gzip.NewWriter(io.Discard) }}
 
-// compress appends the gzip form of body to b.
-func (b *buffer) compress(body []byte) error {
+// compressed gives b back and returns its gzip form.
+func (b *buffer) compressed() (*buffer, error) {
+	defer b.giveBack()
 	w, _ := compressors.Get().(*gzip.Writer)
 	defer compressors.Put(w)
-	w.Reset(b)
-	if _, err := w.Write(body); err != nil {
-		return err
+	packed := takeBuffer()
+	w.Reset(packed)
+	if _, err := w.Write(b.bytes); err != nil {
+		return nil, err
 	}
-	return w.Close()
+	return packed, w.Close()
 }
 
-var errReleased = errors.New("the request has ended")
-
-// payload lends bytes to the HTTP transport, which may go on reading a body on its own goroutine after RoundTrip has returned (an early
-// answer, a timeout, a cancelled request). After release such a reader gets an error instead of memory that belongs to the next request.
+// payload lends a buffer to the HTTP transport, which may go on reading a body on its own goroutine after RoundTrip has returned (an early
+// answer, a timeout, a cancelled request). The buffer is used again only when the transport has said that it wrote the request, once; else
+// it is left to the garbage collector. The body must be a plain bytes.Reader: for any other kind the transport sends the headers in a
+// packet of their own, and a connection that the endpoint closed while it was idle is then noticed too late to send the request again.
 type payload struct {
-	mu    sync.Mutex
-	bytes []byte
-	ended bool
+	buffer *buffer
+	reader bytes.Reader
+	wrote  atomic.Bool
+	resent atomic.Bool
 }
 
-func (p *payload) release() {
-	p.mu.Lock()
-	p.bytes, p.ended = nil, true
-	p.mu.Unlock()
+func newPayload(b *buffer) *payload {
+	p := &payload{buffer: b}
+	p.reader.Reset(b.bytes)
+	return p
 }
 
-// reader returns a body from the start; the transport asks for another when it has to send the request again on a new connection.
-func (p *payload) reader() (io.ReadCloser, error) { return &payloadReader{payload: p}, nil }
-
-type payloadReader struct {
-	payload *payload
-	offset  int
+// again returns the body from the start, for a request that has to be sent on another connection.
+func (p *payload) again() (io.ReadCloser, error) {
+	p.resent.Store(true)
+	return io.NopCloser(bytes.NewReader(p.buffer.bytes)), nil
 }
 
-func (r *payloadReader) Read(dst []byte) (int, error) {
-	p := r.payload
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.ended:
-		return 0, errReleased
-	case r.offset >= len(p.bytes):
-		return 0, io.EOF
+// trace listens for the transport's word that it needs the body no more.
+func (p *payload) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
+		if info.Err == nil {
+			p.wrote.Store(true)
+		}
+	}}
+}
+
+func (p *payload) end() {
+	if p.wrote.Load() && !p.resent.Load() {
+		p.buffer.giveBack()
 	}
-	n := copy(dst, p.bytes[r.offset:])
-	r.offset += n
-	return n, nil
 }
-
-func (r *payloadReader) Close() error { return nil }
 
 // excerpt is the beginning of an answer as one line of valid text.
 func excerpt(body []byte, limit int) string {

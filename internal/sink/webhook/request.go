@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"time"
 
@@ -14,8 +16,8 @@ import (
 	"github.com/sequinstream/sequin/internal/sink/circuit"
 )
 
-// post sends one request and tells the breaker what it says about the endpoint.
-func (s *Sink) post(ctx context.Context, id string, body []byte) error {
+// post sends one request with all the messages and tells the breaker what the outcome says about the endpoint.
+func (s *Sink) post(ctx context.Context, batch []sink.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -23,16 +25,12 @@ func (s *Sink) post(ctx context.Context, id string, body []byte) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	if s.gzip {
-		packed := takeBuffer()
-		defer packed.giveBack()
-		if err := packed.compress(body); err != nil {
-			call.Abandon()
-			return fmt.Errorf("compress the body: %w", err)
-		}
-		body = packed.bytes
+	body, err := s.bodyOf(batch)
+	if err != nil {
+		call.Abandon()
+		return fmt.Errorf("compress the body: %w", err)
 	}
-	err = s.exchange(ctx, id, body)
+	err = s.exchange(ctx, requestID(batch), body)
 	var answer *StatusError
 	switch {
 	case err == nil:
@@ -56,11 +54,11 @@ func unavailable(err error) error {
 	return err
 }
 
-func (s *Sink) exchange(parent context.Context, id string, body []byte) error {
+func (s *Sink) exchange(parent context.Context, id string, body *buffer) error {
 	ctx, cancel := context.WithTimeout(parent, s.timeout)
 	defer cancel()
-	lent := &payload{bytes: body}
-	defer lent.release()
+	lent := newPayload(body)
+	defer lent.end()
 	// RoundTrip and not Client.Do: no redirects, no cookies, one attempt. It does resend when an idle connection turns out to be closed
 	// before anything was written.
 	resp, err := s.transport.RoundTrip(s.request(ctx, id, lent)) //nolint:bodyclose // closed by settle
@@ -76,18 +74,17 @@ func (s *Sink) request(ctx context.Context, id string, body *payload) *http.Requ
 	if s.signer.active() {
 		headers["Webhook-Id"] = []string{id}
 		headers["Webhook-Timestamp"] = []string{timestamp}
-		headers["Webhook-Signature"] = []string{s.signer.header(id, timestamp, body.bytes)}
+		headers["Webhook-Signature"] = []string{s.signer.header(id, timestamp, body.buffer.bytes)}
 	} else {
 		setDefault(headers, "Webhook-Id", id)
 		setDefault(headers, "Webhook-Timestamp", timestamp)
 	}
-	reader, _ := body.reader()
 	req := &http.Request{
 		Method: http.MethodPost, URL: s.url, Host: s.host, Header: headers,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: reader, GetBody: body.reader, ContentLength: int64(len(body.bytes)),
+		Body: io.NopCloser(&body.reader), GetBody: body.again, ContentLength: int64(len(body.buffer.bytes)),
 	}
-	return req.WithContext(ctx)
+	return req.WithContext(httptrace.WithClientTrace(ctx, body.trace()))
 }
 
 // setDefault leaves a header alone that the configuration sets.

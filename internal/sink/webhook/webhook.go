@@ -97,18 +97,12 @@ func (s *Sink) Deliver(ctx context.Context, batch []sink.Message) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if s.batch {
-		body := takeBuffer()
-		defer body.giveBack()
-		body.bytes = appendEnvelope(body.bytes, batch)
-		return s.post(ctx, requestID(batch), body.bytes)
-	}
-	if len(batch) == 1 {
-		return s.post(ctx, batch[0].ID, batch[0].Body)
+	if s.batch || len(batch) == 1 {
+		return s.post(ctx, batch)
 	}
 	failed := make(map[int]error)
 	for i := range batch {
-		if err := s.post(ctx, batch[i].ID, batch[i].Body); err != nil {
+		if err := s.post(ctx, batch[i:i+1]); err != nil {
 			failed[i] = err
 		}
 	}
