@@ -3,11 +3,15 @@
 //
 // What callers may rely on: a write that returned nil survives a power cut; writes to one Log or one call of State.Apply take effect in the
 // order given, and a crash leaves a prefix of them. Nothing spans the two: no call changes the log and the state together.
+//
+// What they may not rely on: a write that returned an error, or whose call has not returned yet, may be visible and may turn out durable.
+// Whoever repeats it, or reads what became of it, is right either way.
 package engine
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 )
 
@@ -26,6 +30,23 @@ var (
 	// ErrLocked reports a data directory that another process has open.
 	ErrLocked = errors.New("data directory is in use")
 )
+
+// DamageError tells which blocks of a log cannot be read: those with From ≤ First ≤ To, as far as the engine can know. Reading goes on with
+// Next(To). It wraps ErrCorrupt.
+type DamageError struct {
+	From, To uint64
+	Cause    error
+}
+
+func (e *DamageError) Error() string {
+	if e.From == e.To {
+		return fmt.Sprintf("block %d: %v", e.From, e.Cause)
+	}
+	return fmt.Sprintf("blocks %d to %d: %v", e.From, e.To, e.Cause)
+}
+
+// Unwrap returns ErrCorrupt and the cause.
+func (e *DamageError) Unwrap() []error { return []error{ErrCorrupt, e.Cause} }
 
 // Engine owns the storage.
 type Engine interface {
@@ -60,7 +81,8 @@ type Log interface {
 	// Append stores the blocks in order and returns when they are durable. A block whose First is already there is replaced, so a repeated
 	// append is harmless. It does not keep Data after it returns.
 	Append(ctx context.Context, blocks ...Block) error
-	// Read returns the block with the greatest First ≤ seq, or ErrNotFound when there is none. The caller owns Data.
+	// Read returns the block with the greatest First ≤ seq, or ErrNotFound when there is none. The caller owns Data. Damage is a *DamageError,
+	// here and in Next and Last.
 	Read(ctx context.Context, seq uint64) (Block, error)
 	// Next returns the block with the smallest First > seq, or ErrNotFound.
 	Next(ctx context.Context, seq uint64) (Block, error)
@@ -107,10 +129,11 @@ type State interface {
 	// CompareAndSet writes value if the key's revision is still revision (0: the key must not exist), durably, and returns the new one, or
 	// ErrConflict.
 	CompareAndSet(ctx context.Context, key string, revision uint64, value []byte) (uint64, error)
-	// List walks the keys with the prefix in byte order, as of the call. The caller owns what it gets.
+	// List walks the keys with the prefix in byte order, as of the moment the walk begins. The caller owns what it gets. An error ends it.
 	List(ctx context.Context, prefix string) iter.Seq2[Entry, error]
 	// DeletePrefix removes every key with the prefix.
 	DeletePrefix(ctx context.Context, prefix string) error
-	// Watch reports writes under the prefix from now on, until ctx ends; a slow reader may miss intermediate values of a key, never the last.
+	// Watch reports writes under the prefix from now on, each once it is durable, until ctx or the engine ends and the channel closes; a slow
+	// reader may miss intermediate values of a key, never the last. A value may be reported again. To follow a prefix, Watch first, List then.
 	Watch(ctx context.Context, prefix string) <-chan Entry
 }
