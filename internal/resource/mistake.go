@@ -56,7 +56,7 @@ func (m *Mistake) Problem() *problem.Error {
 
 func (m *Mistake) text() string {
 	if m.Path == "" {
-		return m.What
+		return "the document " + m.What
 	}
 	return m.Path + " " + m.What
 }

@@ -3,6 +3,7 @@ package resource
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -100,7 +101,8 @@ func names[T any](items []T, name func(*T) string) []string {
 			all = append(all, n)
 		}
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func (c *checker) missing(at, kind, name string, declared []string) {
