@@ -23,8 +23,11 @@ func keyText(c *cdc.Change, column int) []byte {
 		// A key that is stored out of line comes with the old key, even when it did not change.
 		d, ok = c.Old.Column(column)
 	}
-	if !ok || d.Null() {
+	switch {
+	case !ok || d.Null():
 		return nil
+	case d.Kind == 'b':
+		return hexText(nil, d.Text)
 	}
 	return d.Text
 }

@@ -113,11 +113,18 @@ func appendName(dst []byte, name string) []byte {
 	return append(dst, '"')
 }
 
-// appendHex appends bytes the way Postgres prints bytea, as a JSON string.
+// appendHex appends bytes as Postgres prints bytea, as a JSON string.
 func appendHex(dst, b []byte) []byte {
-	dst = append(dst, `"\\x`...)
+	dst = append(dst, '"', '\\')
+	dst = hexText(dst, b)
+	return append(dst, '"')
+}
+
+// hexText appends the text that Postgres prints for a bytea: a backslash, x and two digits for each byte.
+func hexText(dst, b []byte) []byte {
+	dst = append(dst, '\\', 'x')
 	for _, c := range b {
 		dst = append(dst, hexChars[c>>4], hexChars[c&15])
 	}
-	return append(dst, '"')
+	return dst
 }
