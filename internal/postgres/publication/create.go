@@ -55,7 +55,7 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 }
 
 // create works inside a transaction: the publication takes locks that keep the tables' keys as they are until the end.
-func create(ctx context.Context, tx Conn, opts Options) (Created, error) {
+func create(ctx context.Context, tx pgx.Tx, opts Options) (Created, error) {
 	if _, err := tx.Exec(ctx, "set local lock_timeout = '"+lockTimeout+"'"); err != nil {
 		return Created{}, err
 	}
@@ -228,12 +228,12 @@ func CheckInitSQL(sql, name string) error {
 		WithHint("begin it with: create publication %s", quoteIdent(name))
 }
 
-func createByHand(ctx context.Context, tx Conn, opts Options) (Created, error) {
+func createByHand(ctx context.Context, tx pgx.Tx, opts Options) (Created, error) {
 	if err := CheckInitSQL(opts.InitSQL, opts.Name); err != nil {
 		return Created{}, err
 	}
 	// The extended protocol takes one statement only, so nothing else can hide behind the first.
-	if _, err := tx.Exec(ctx, opts.InitSQL, pgx.QueryExecModeExec); err != nil {
+	if err := tx.Conn().PgConn().ExecParams(ctx, opts.InitSQL, nil, nil, nil, nil).Read().Err; err != nil {
 		return Created{}, err
 	}
 	p, err := inspect(ctx, tx, opts.Name)

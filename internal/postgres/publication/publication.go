@@ -141,7 +141,7 @@ func schemas(ctx context.Context, conn Conn, name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	return pgx.AppendRows([]string(nil), rows, pgx.RowTo[string])
 }
 
 // Column lists and row filters came with 15.
