@@ -35,12 +35,11 @@ func FuzzJSON(f *testing.F) {
 		got := message.AppendValue(nil, &cdc.Type{Kind: cdc.KindJSON}, text, message.Format{})
 		require.True(t, json.Valid(got), "%q", got)
 		if json.Valid(text) {
-			require.Equal(t, string(bytes.ToValidUTF8(text, []byte("\ufffd"))), string(bytes.ToValidUTF8(got, []byte("\ufffd"))))
+			require.Equal(t, string([]rune(string(text))), string(got))
 			requireSameDocument(t, got)
 		} else {
 			require.Equal(t, byte('"'), got[0])
 		}
-		require.Equal(t, json.Valid(message.Compact(nil, got)), true)
 	})
 }
 
