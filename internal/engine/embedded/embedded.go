@@ -97,7 +97,7 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	e.state = &State{e: e}
 	e.watchers = newWatchers(e.done)
 	e.room = newRoom(opts)
-	e.reclaimer = &reclaimer{e: e}
+	e.reclaimer = newReclaimer(e)
 	if err := e.openDir(); err != nil {
 		return nil, err
 	}

@@ -29,13 +29,10 @@ func (s *store) pebbleOptions() *pebble.Options {
 		L0StopWritesThreshold:     64,
 		LBaseMaxBytes:             64 << 20,
 
-		// Small files give the room of trimmed blocks back file by file.
-		BytesPerSync:          1 << 20,
-		FlushDelayDeleteRange: 500 * time.Millisecond,
-		MaxManifestFileSize:   1 << 20,
-		NumPrevManifest:       1,
+		BytesPerSync:        1 << 20,
+		MaxManifestFileSize: 1 << 20,
+		NumPrevManifest:     1,
 	}
-	o.TargetFileSizes[0] = 16 << 20
 	for i := range o.TargetFileSizes {
 		o.TargetFileSizes[i] = 16 << 20
 	}
@@ -54,7 +51,6 @@ func (s *store) pebbleOptions() *pebble.Options {
 			TargetGarbageRatio:    0.5,
 		}
 	}
-	o.Experimental.EnableDeleteOnlyCompactionExcises = func() bool { return true }
 	return o
 }
 
