@@ -127,7 +127,8 @@ func (w *Writer) relation(sourceID uint32) (*relation, error) {
 	return r, nil
 }
 
-// Begin opens a transaction. It reports true for one that the log has already: the caller then drops all of it and does not commit it.
+// Begin opens a transaction. It reports true for one that the log has already: the caller then drops all of it, marks nothing while it comes
+// in, and does not commit it.
 func (w *Writer) Begin(xid uint32, final cdc.LSN, commit cdc.Timestamp) (skip bool) {
 	if w.txn.open && w.err == nil {
 		w.err = errOpen
