@@ -24,6 +24,9 @@ func (c Config) Explain(err error) error {
 	if _, ok := problem.As(err); ok {
 		return err
 	}
+	if errors.Is(err, ErrNotReplication) {
+		return pooled(c, "it ignored the request for a replication connection").Because(err)
+	}
 	e := explainer{cfg: c, err: err}
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
@@ -192,8 +195,14 @@ func refusedTLS(err error) bool {
 
 func (e explainer) network() *problem.Error {
 	c := e.cfg
-	var dns *net.DNSError
+	var (
+		dns  *net.DNSError
+		addr *net.AddrError
+	)
 	switch {
+	case errors.As(e.err, &addr):
+		return problem.New("host_unknown", "the address %q cannot be used", addr.Addr).WithDetail("%v", addr).
+			WithHint("correct the host; turn ipv6 off for an IPv4 address")
 	case errors.As(e.err, &dns) && dns.IsNotFound:
 		p := problem.New("host_unknown", "the host name %q is not known", dns.Name)
 		if c.IPv6 {

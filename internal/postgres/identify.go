@@ -12,6 +12,9 @@ import (
 	"github.com/sequinstream/sequin/internal/cdc"
 )
 
+// ErrNotReplication reports a connection that is not in replication mode although it asked for it, as a pooler in between makes it.
+var ErrNotReplication = errors.New("not a replication connection")
+
 // Identity says which database system this is and where its WAL stands.
 type Identity struct {
 	SystemID string // of the cluster; copies and standbys share it
@@ -97,6 +100,10 @@ func SwitchPoint(history []Switch, timeline uint32) (cdc.LSN, bool) {
 // command runs a replication command that answers with one row of at least so many columns.
 func command(ctx context.Context, conn *pgconn.PgConn, sql string, columns int) ([]string, error) {
 	results, err := conn.Exec(ctx, sql).ReadAll()
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42601" { // an ordinary session takes the command for bad SQL
+		return nil, fmt.Errorf("%w: %w", ErrNotReplication, err)
+	}
 	if err != nil {
 		return nil, err
 	}

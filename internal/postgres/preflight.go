@@ -192,6 +192,9 @@ func (p *preflight) checkReplication(ctx context.Context) (*finding, error) {
 	}
 	defer closeQuietly(ctx, conn.Close)
 	identity, err := Identify(ctx, conn)
+	if errors.Is(err, ErrNotReplication) {
+		return fail(pooled(p.opts.Config, "it ignored the request for a replication connection")), nil
+	}
 	if err != nil {
 		return nil, err
 	}
