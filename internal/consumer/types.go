@@ -40,13 +40,16 @@ const (
 // Delivery is one message handed out. Change stays readable for as long as the delivery is held.
 type Delivery struct {
 	Seq      uint64
-	AckID    string // UUID v4 in form; the same on every delivery of this message to this consumer in this generation
-	ID       string // for deduplication at the destination: the idempotency key, plus ":g<generation>" for replays
-	Group    string // ordering key as text, "" when ungrouped
-	Attempt  int    // 1 for the first
-	Redriven bool   // handed out again from the dead letters
-	Change   *cdc.Change
-	Size     int // bytes of the change on the wire
+	AckID    string      // UUID v4 in form; the same on every delivery of this message to this consumer in this generation
+	ID       string      // for deduplication at the destination: the idempotency key, plus ":g<generation>" for replays
+	Group    string      // ordering key as text, "" when ungrouped
+	Attempt  int         // 1 for the first
+	Redriven bool        // handed out again from the dead letters
+	Change   *cdc.Change // nil for a redriven message whose change is no longer retained
+	Payload  []byte      // redriven messages only: the body as it was dead-lettered, if it could be built
+	Size     int         // bytes of the change on the wire
+
+	generation uint32
 }
 
 // TakeOptions shapes one batch of a push consumer.

@@ -1,0 +1,162 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/sequinstream/sequin/internal/cdc"
+)
+
+// errMissing reports a change that the log does not have any more.
+var errMissing = errors.New("change is not in the log any more")
+
+// logReader reads single changes, keeping the segment of the last one.
+type logReader struct {
+	log     Log
+	first   uint64
+	changes []cdc.Change
+}
+
+func (r *logReader) at(ctx context.Context, seq uint64) (*cdc.Change, error) {
+	if n := uint64(len(r.changes)); seq < r.first || seq-r.first >= n {
+		first, _, changes, err := r.log.Segment(ctx, seq)
+		if err != nil {
+			return nil, err
+		}
+		r.first, r.changes = first, changes
+		if seq < first || seq-first >= uint64(len(changes)) {
+			return nil, errMissing
+		}
+	}
+	return &r.changes[seq-r.first], nil
+}
+
+// lost reports whether err says that the message will never be read.
+func lost(err error) bool {
+	var gap Gap
+	return errors.Is(err, errMissing) || errors.As(err, &gap)
+}
+
+// loader turns picks into deliveries.
+type loader struct {
+	c     *Consumer
+	log   logReader
+	sight sight
+	plan  *plan
+	place cursorRecord
+	text  []byte
+	cuts  []textCut
+	batch []Delivery
+	bytes int
+}
+
+// read reads the messages of picks. What does not fit maxBytes goes back; what the log has lost becomes a gap, so there may be none. After
+// an error all of them are back.
+func (c *Consumer) read(ctx context.Context, picks []pick, maxBytes int) ([]*Delivery, error) {
+	c.mu.Lock()
+	l := loader{c: c, log: logReader{log: c.log}, plan: c.plan, place: c.place}
+	c.mu.Unlock()
+	l.batch = make([]Delivery, 0, len(picks))
+	l.cuts = make([]textCut, 0, len(picks))
+	l.text = make([]byte, 0, len(picks)*80)
+	for i, p := range picks {
+		err := l.add(ctx, p)
+		switch {
+		case err == nil:
+		case lost(err):
+			c.lose(ctx, p, err)
+			continue
+		default:
+			c.giveBack(picks)
+			return nil, fmt.Errorf("read message %d: %w", p.seq, err)
+		}
+		if maxBytes > 0 && l.bytes > maxBytes && len(l.batch) > 1 {
+			l.batch = l.batch[:len(l.batch)-1]
+			c.giveBack(picks[i:])
+			break
+		}
+	}
+	text := string(l.text)
+	out := make([]*Delivery, len(l.batch))
+	for i := range l.batch {
+		l.batch[i].setText(text, l.cuts[i])
+		out[i] = &l.batch[i]
+	}
+	return out, nil
+}
+
+// add appends one delivery.
+func (l *loader) add(ctx context.Context, p pick) error {
+	d := Delivery{Seq: p.seq, Attempt: p.attempt, generation: l.place.generation}
+	change, err := l.log.at(ctx, p.seq)
+	if p.redrive != nil {
+		if err != nil && !lost(err) && !errors.Is(err, ErrEnd) {
+			return err
+		}
+		dead, err := l.c.DeadLetter(ctx, p.seq)
+		if err != nil {
+			return err
+		}
+		d.Redriven, d.Payload = true, dead.Payload
+		d.Change, d.Size = change, dead.Size
+		l.addText(p, func(dst []byte) []byte { return append(dst, dead.ID...) }, func(dst []byte) []byte { return append(dst, dead.Group...) })
+	} else {
+		if err != nil {
+			return err
+		}
+		d.Change, d.Size = change, change.Size
+		l.addText(p, func(dst []byte) []byte { return l.appendID(dst, change) }, func(dst []byte) []byte {
+			if change.Relation == nil {
+				return dst
+			}
+			return l.sight.of(l.plan, change.Relation).appendGroup(dst, change)
+		})
+	}
+	l.bytes += d.Size
+	l.batch = append(l.batch, d)
+	return nil
+}
+
+func (l *loader) addText(p pick, id, group func([]byte) []byte) {
+	var cut textCut
+	mark := func(at *[2]int, f func([]byte) []byte) {
+		at[0] = len(l.text)
+		l.text = f(l.text)
+		at[1] = len(l.text)
+	}
+	mark(&cut.ack, AckID{Consumer: l.c.tag, Generation: l.place.generation, Seq: p.seq}.AppendText)
+	mark(&cut.id, id)
+	mark(&cut.group, group)
+	l.cuts = append(l.cuts, cut)
+}
+
+// appendID appends the id for deduplication at the destination.
+func (l *loader) appendID(dst []byte, change *cdc.Change) []byte {
+	dst = append(dst, change.IdempotencyKey()...)
+	if g := l.place.generation; g > 0 {
+		dst = strconv.AppendUint(append(dst, ":g"...), uint64(g), 10)
+	}
+	return dst
+}
+
+// lose records that a message cannot be read any more and goes on without it.
+func (c *Consumer) lose(ctx context.Context, p pick, cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.redrive != nil {
+		if e := c.flying(p.seq, p.attempt, true); e != nil {
+			c.quiet(e)
+			c.endRedrive(e)
+		}
+		return
+	}
+	if c.flying(p.seq, p.attempt, false) == nil {
+		return
+	}
+	c.logger.ErrorContext(ctx, "message is lost", "seq", p.seq, "error", cause)
+	c.recordGap(GapRecord{From: p.seq, To: p.seq, Reason: GapLost, Detail: cause.Error(), Count: 1})
+	c.complete(p.seq)
+	c.wakeScan()
+}
