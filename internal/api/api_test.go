@@ -40,6 +40,8 @@ const (
 type fakeStream struct {
 	receive   func(ctx context.Context, o consumer.ReceiveOptions) ([]*consumer.Delivery, error)
 	settleErr error
+	rejectErr error
+	gone      []string
 
 	mu       sync.Mutex
 	options  []consumer.ReceiveOptions
@@ -73,15 +75,25 @@ func (f *fakeStream) Nack(_ context.Context, ids []string, delay time.Duration) 
 	return f.call("nack %v %s", ids, delay)
 }
 
-func (f *fakeStream) Extend(_ context.Context, ids []string, lease time.Duration) error {
-	return f.call("extend %v %s", ids, lease)
+func (f *fakeStream) Extend(_ context.Context, ids []string, lease time.Duration) ([]string, error) {
+	return f.gone, f.call("extend %v %s", ids, lease)
 }
 
-func (f *fakeStream) Release(_ context.Context, deliveries []*consumer.Delivery) error {
+func (f *fakeStream) Settle(_ context.Context, results []consumer.Result) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, d := range deliveries {
-		f.released = append(f.released, d.AckID)
+	for _, r := range results {
+		switch {
+		case r.Outcome == consumer.Release:
+			f.released = append(f.released, r.Delivery.AckID)
+		case r.Outcome == consumer.Reject && errors.Is(r.Err, errUnencodable):
+			if f.rejectErr != nil {
+				return f.rejectErr
+			}
+			f.rejected = append(f.rejected, r.Delivery.AckID)
+		default:
+			return fmt.Errorf("unexpected outcome %d: %w", r.Outcome, r.Err)
+		}
 	}
 	return nil
 }
@@ -93,16 +105,6 @@ func (f *fakeStream) AppendMessage(dst []byte, d *consumer.Delivery) ([]byte, er
 		return append(dst, "half a mess"...), errUnencodable
 	}
 	return append(dst, d.ID...), nil
-}
-
-func (f *fakeStream) RejectUnencodable(_ context.Context, d *consumer.Delivery, cause error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !errors.Is(cause, errUnencodable) {
-		return cause
-	}
-	f.rejected = append(f.rejected, d.AckID)
-	return nil
 }
 
 func (f *fakeStream) lastOptions(t *testing.T) consumer.ReceiveOptions {
@@ -292,6 +294,23 @@ func TestSettle(t *testing.T) {
 			require.Equal(t, []string{tt.want}, s.calls)
 		})
 	}
+}
+
+func TestExtendNamesLeasesThatHaveEnded(t *testing.T) {
+	t.Parallel()
+	s := &fakeStream{gone: []string{ackID2}}
+	w := call(t, newAPI(s), "POST", "/api/sequin_streams/orders/extend", `{"ack_ids":["`+ackID+`","`+ackID2+`"]}`)
+	require.Equal(t, `{"success":true,"gone":["`+ackID2+`"]}`, w.Body.String())
+}
+
+func TestNothingIsLostWhenARejectionFails(t *testing.T) {
+	t.Parallel()
+	s := &fakeStream{rejectErr: errors.New("no room for dead letters"), receive: func(context.Context, consumer.ReceiveOptions) ([]*consumer.Delivery, error) {
+		return []*consumer.Delivery{delivery("a", "1", 1), delivery("b", "bad", 1), delivery("c", "2", 1)}, nil
+	}}
+	w := call(t, newAPI(s), "POST", "/api/sequin_streams/orders/receive", `{"batch_size":3}`)
+	require.Equal(t, http.StatusInternalServerError, w.Code)
+	require.Equal(t, []string{"a", "b", "c"}, s.released)
 }
 
 func TestRequestIDIsTheCallersIfSensible(t *testing.T) {

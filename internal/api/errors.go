@@ -77,6 +77,8 @@ var statuses = map[string]int{
 	auth.CodeUnknownToken: http.StatusUnauthorized,
 	auth.CodeScope:        http.StatusForbidden,
 	CodeTooManyWaiting:    http.StatusTooManyRequests,
+	"invalid_ack_id":      http.StatusBadRequest,
+	"too_far_ahead":       http.StatusConflict,
 	"not_found":           http.StatusNotFound,
 	"validation_failed":   http.StatusUnprocessableEntity,
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -19,23 +20,22 @@ type Streams interface {
 	StreamByName(account, name string) (Stream, bool)
 }
 
-// Stream is one of them. It is safe for concurrent use.
+// Stream is one of them: a *consumer.Consumer together with its name and the form of its messages. It is safe for concurrent use.
 type Stream interface {
 	// Name is the sink's name.
 	Name() string
+	// AppendMessage appends the message as JSON.
+	AppendMessage(dst []byte, d *consumer.Delivery) ([]byte, error)
+
 	// Receive leases up to Max messages, durably, and waits for the first one as long as it is told. A paused or disabled sink has none.
 	Receive(ctx context.Context, o consumer.ReceiveOptions) ([]*consumer.Delivery, error)
 	// Ack, Nack and Extend are durable when they return. Unknown and settled ids are fine.
 	Ack(ctx context.Context, ids []string) error
 	Nack(ctx context.Context, ids []string, delay time.Duration) error
-	// Extend makes leases end this long from now; 0 for the sink's own time.
-	Extend(ctx context.Context, ids []string, lease time.Duration) error
-	// Release gives back what was received but never sent, as if it had not been received.
-	Release(ctx context.Context, deliveries []*consumer.Delivery) error
-	// AppendMessage appends the message as JSON.
-	AppendMessage(dst []byte, d *consumer.Delivery) ([]byte, error)
-	// RejectUnencodable makes a dead letter of a message that AppendMessage could not build.
-	RejectUnencodable(ctx context.Context, d *consumer.Delivery, cause error) error
+	// Extend makes leases end this long from now (0: the sink's own time) and returns the ids that are not leased any more.
+	Extend(ctx context.Context, ids []string, lease time.Duration) (gone []string, err error)
+	// Settle gives back what was received and never sent (Release), and makes a dead letter of what cannot be encoded (Reject).
+	Settle(ctx context.Context, results []consumer.Result) error
 }
 
 // Bounds of the parameters.
@@ -98,7 +98,8 @@ func (a *API) receive(w http.ResponseWriter, r *request) error {
 			return err
 		}
 		if r.Context().Err() != nil { // nobody is there to send them to
-			return a.release(r.Context(), s, deliveries)
+			a.giveBack(r.Context(), s, deliveries)
+			return nil
 		}
 		sent, err := a.encode(r.Context(), s, buf, deliveries)
 		if err != nil {
@@ -133,15 +134,29 @@ func (a *API) poll(ctx context.Context, s Stream, o consumer.ReceiveOptions) ([]
 	return deliveries, err
 }
 
-const releaseTimeout = 5 * time.Second
+const settleTimeout = 5 * time.Second
 
-func (a *API) release(ctx context.Context, s Stream, deliveries []*consumer.Delivery) error {
+// giveBack returns messages that were never sent. It does not depend on the client, who may be gone. If it fails their leases end by themselves.
+func (a *API) giveBack(ctx context.Context, s Stream, deliveries []*consumer.Delivery) {
 	if len(deliveries) == 0 {
-		return nil
+		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	return s.Release(ctx, deliveries)
+	results := make([]consumer.Result, len(deliveries))
+	for i, d := range deliveries {
+		results[i] = consumer.Result{Delivery: d, Outcome: consumer.Release}
+	}
+	if err := s.Settle(ctx, results); err != nil {
+		a.logger.Warn("messages that were never sent could not be given back", "sink", s.Name(), "count", len(deliveries), "error", err)
+	}
+}
+
+// reject makes a dead letter.
+func (a *API) reject(ctx context.Context, s Stream, d *consumer.Delivery, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	return s.Settle(ctx, []consumer.Result{{Delivery: d, Outcome: consumer.Reject, Err: cause}})
 }
 
 // encode writes the reply into buf and tells how many messages it has. Those that cannot be built become dead letters, those that do not fit
@@ -161,17 +176,16 @@ func (a *API) encode(ctx context.Context, s Stream, buf *[]byte, deliveries []*c
 		var cause error
 		if b, cause = s.AppendMessage(b, d); cause != nil {
 			b = b[:start]
-			if err := s.RejectUnencodable(ctx, d, cause); err != nil {
-				return 0, errors.Join(err, a.release(ctx, s, deliveries))
+			if err := a.reject(ctx, s, d, cause); err != nil {
+				a.giveBack(ctx, s, deliveries)
+				return 0, err
 			}
 			continue
 		}
 		b = append(b, '}')
 		if sent > 0 && len(b) > a.limits.ResponseBytes {
 			b = b[:start]
-			if err := a.release(ctx, s, deliveries[i:]); err != nil {
-				a.logger.Warn("release of messages that did not fit the reply failed; their leases will end by themselves", "sink", s.Name(), "error", err)
-			}
+			a.giveBack(ctx, s, deliveries[i:])
 			break
 		}
 		sent++
@@ -232,7 +246,22 @@ func (a *API) extend(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return a.done(w, s.Extend(r.Context(), ids, lease))
+	gone, err := s.Extend(r.Context(), ids, lease)
+	if err != nil || len(gone) == 0 {
+		return a.done(w, err)
+	}
+	body, err := json.Marshal(extended{Success: true, Gone: gone})
+	if err != nil {
+		return err
+	}
+	a.write(w, http.StatusOK, body)
+	return nil
+}
+
+// extended is the reply for leases that have ended already: others may hold those messages by now.
+type extended struct {
+	Success bool     `json:"success"`
+	Gone    []string `json:"gone"`
 }
 
 func (a *API) done(w http.ResponseWriter, err error) error {
