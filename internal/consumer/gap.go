@@ -79,21 +79,26 @@ func (c *Consumer) giveUp(g GapRecord) uint64 {
 	return n
 }
 
-// Release gives up every message up to and including seq that is not done, for the sake of the disk, and returns how many. It is durable
-// when it returns.
-func (c *Consumer) Release(ctx context.Context, upTo uint64, detail string) (uint64, error) {
-	upTo = min(upTo, c.log.End().Seq)
-	fromLSN, toLSN := c.lsnAt(ctx, c.cursor()), c.lsnAt(ctx, upTo)
+// Release gives up every message before seq that is not done, for the sake of the disk; they are a recorded gap. It is durable when it
+// returns.
+func (c *Consumer) Release(ctx context.Context, before uint64, why string) error {
+	before = min(before, c.log.End().Seq+1)
+	from := c.cursor()
+	if before <= from {
+		return nil
+	}
+	fromLSN, toLSN := c.lsnAt(ctx, from), c.lsnAt(ctx, before-1)
 	c.mu.Lock()
 	if c.isStopped() {
 		c.mu.Unlock()
-		return 0, ErrStopped
+		return ErrStopped
 	}
-	n := c.giveUp(GapRecord{From: c.done.cursor, To: upTo, Reason: GapReleased, Detail: detail, FromLSN: fromLSN, ToLSN: toLSN})
+	n := c.giveUp(GapRecord{From: c.done.cursor, To: before - 1, Reason: GapReleased, Detail: why, FromLSN: fromLSN, ToLSN: toLSN})
 	c.next = max(c.next, c.done.cursor)
 	wait := c.durably()
 	c.mu.Unlock()
-	return n, c.await(ctx, wait)
+	c.logger.ErrorContext(ctx, "gave up the oldest messages", "from", from, "to", before-1, "count", n, "why", why)
+	return c.await(ctx, wait)
 }
 
 func (c *Consumer) cursor() uint64 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/engine"
@@ -40,6 +41,25 @@ func (c *Consumer) load(ctx context.Context) error {
 	}
 	c.progress()
 	return nil
+}
+
+// StoredCursor is the Cursor of a consumer that is not open, for the log's retention: MaxUint64 when it is disabled or was never opened.
+func StoredCursor(ctx context.Context, state engine.State, id string) (uint64, error) {
+	found, err := state.Get(ctx, newKeys(id).name(keyCursor))
+	if errors.Is(err, engine.ErrNotFound) {
+		return math.MaxUint64, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the cursor of consumer %s: %w", id, err)
+	}
+	place, err := decodeCursor(found.Value)
+	if err != nil {
+		return 0, fmt.Errorf("read the cursor of consumer %s: %w", id, err)
+	}
+	if place.disabled {
+		return math.MaxUint64, nil
+	}
+	return place.cursor, nil
 }
 
 // create writes the place of a new consumer.
