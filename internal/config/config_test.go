@@ -3,6 +3,7 @@ package config_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,6 +151,23 @@ func TestAliasesDoNotMultiply(t *testing.T) {
 	_, _, err := config.Parse("bomb", []byte(b.String()), nil)
 	require.Error(t, err)
 	require.Less(t, time.Since(start), 10*time.Second)
+}
+
+// So must one whose merge keys pile up.
+func TestMergesDoNotMultiply(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("x-0: &a0 {")
+	for i := range 1000 {
+		fmt.Fprintf(&b, "k%d: 1, ", i)
+	}
+	b.WriteString("end: 1}\n")
+	for i := 1; i < 3000; i++ {
+		fmt.Fprintf(&b, "x-%d: &a%d {<<: *a%d, n%d: 1}\n", i, i, i-1, i)
+	}
+	_, _, err := config.Parse("merges", []byte(b.String()), nil)
+	require.ErrorContains(t, err, "aliases")
+	require.Less(t, len(err.Error()), 1000, "said once")
 }
 
 func TestLaterKeysMayBeSwitchedOff(t *testing.T) {

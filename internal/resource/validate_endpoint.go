@@ -45,6 +45,7 @@ func (c *checker) endpointURL(at, text string) {
 		return
 	case u.Scheme != "http" && u.Scheme != "https":
 		c.add(at, CodeInvalid, "must begin with https:// or http://")
+		return
 	case u.User != nil:
 		c.add(at, CodeInvalid, "must not hold a user and password").Hint = `send them as encrypted_headers: {Authorization: "Basic …"}`
 	}
