@@ -222,8 +222,11 @@ func (e explainer) network() *problem.Error {
 		return problem.New("connection_timeout", "%s did not answer in time", c.Address()).
 			WithHint("check host and port, firewalls, security groups and the provider's list of allowed addresses")
 	case errors.Is(e.err, io.EOF), errors.Is(e.err, io.ErrUnexpectedEOF), errors.Is(e.err, syscall.ECONNRESET), errors.Is(e.err, syscall.EPIPE):
-		return problem.New("connection_closed", "%s closed the connection while it was set up", c.Address()).
-			WithHint("check that host and port are those of Postgres, and any proxy in between; it is tried again")
+		p := problem.New("connection_closed", "%s closed the connection while it was set up", c.Address())
+		if c.SSLCert != "" { // with TLS 1.3 a refusal comes after the handshake, and the end of the connection can overtake it
+			return p.WithHint("the server may have refused the client certificate (sslcert): its log tells")
+		}
+		return p.WithHint("check that host and port are those of Postgres, and any proxy in between; it is tried again")
 	}
 	return nil
 }
