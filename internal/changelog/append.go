@@ -80,6 +80,9 @@ func (a *appender) run(ctx context.Context) (err error) {
 		q.close(ErrStopped)
 	}()
 	for {
+		if ctx.Err() != nil {
+			return a.last(ctx)
+		}
 		if a.group = q.take(a.group); len(a.group) > 0 {
 			if err := a.process(ctx, a.group); err != nil {
 				return a.stopped(ctx, err)
@@ -90,7 +93,6 @@ func (a *appender) run(ctx context.Context) (err error) {
 		case <-q.work:
 			a.wait(ctx)
 		case <-ctx.Done():
-			return a.last(ctx)
 		}
 	}
 }
