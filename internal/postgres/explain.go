@@ -28,8 +28,7 @@ func (c Config) Explain(err error) error {
 		return pooled(c, "it ignored the request for a replication connection").Because(err)
 	}
 	e := explainer{cfg: c, err: err}
-	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		e.connecting = true
 		e.replication = connect.Config.RuntimeParams["replication"] != ""
 	}
@@ -48,8 +47,7 @@ type explainer struct {
 }
 
 func (e explainer) explain() *problem.Error {
-	var pg *pgconn.PgError
-	if errors.As(e.err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](e.err); ok {
 		return e.server(pg)
 	}
 	if !e.connecting {
@@ -236,8 +234,7 @@ func Transient(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
 	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return transientState(pg.Code)
 	}
 	switch problem.Code(err) {
@@ -287,8 +284,7 @@ func (c Config) badConfig(err error) error {
 
 // withoutDSN leaves the driver's repetition of the connection string out of its errors.
 func withoutDSN(err error) error {
-	var parse *pgconn.ParseConfigError
-	if errors.As(err, &parse) {
+	if parse, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		if inner := errors.Unwrap(parse); inner != nil {
 			return inner
 		}

@@ -32,6 +32,7 @@ func known(parameter string) bool {
 }
 
 func (p pooler) serve(ctx context.Context, t *testing.T, conn net.Conn) {
+	t.Helper()
 	client := pgproto3.NewBackend(conn, conn)
 	start, err := client.ReceiveStartupMessage()
 	if err != nil {
@@ -56,7 +57,15 @@ func (p pooler) serve(ctx context.Context, t *testing.T, conn net.Conn) {
 		name, value, _ := strings.Cut(s, "=")
 		parameters[name] = value
 	}
-	var servers []*pgproto3.Frontend
+	var (
+		servers []*pgproto3.Frontend
+		closers []func()
+	)
+	defer func() {
+		for _, end := range closers {
+			end()
+		}
+	}()
 	pid := p.pid
 	for range p.sessions {
 		server, serverPID, closeServer, err := p.session(ctx, parameters)
@@ -64,7 +73,7 @@ func (p pooler) serve(ctx context.Context, t *testing.T, conn net.Conn) {
 			t.Errorf("the pooler's session: %v", err)
 			return
 		}
-		defer closeServer()
+		closers = append(closers, closeServer)
 		if pid == 0 {
 			pid = serverPID
 		}

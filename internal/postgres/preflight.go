@@ -184,8 +184,7 @@ func (p *preflight) checkReplication(ctx context.Context) (*finding, error) {
 	}
 	conn, err := p.opts.Config.ConnectReplication(ctx)
 	if err != nil {
-		var found *problem.Error
-		if errors.As(err, &found) {
+		if found, ok := problem.As(err); ok {
 			return fail(found), nil
 		}
 		return nil, err
@@ -241,5 +240,5 @@ func (p *preflight) checkProvider(context.Context) (*finding, error) {
 func closeQuietly(ctx context.Context, end func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = end(ctx) //nolint:errcheck // the server frees the session in any case
+	_ = end(ctx) // the server frees the session in any case
 }

@@ -86,8 +86,7 @@ func (p *preflight) checkSlot(ctx context.Context) (*finding, error) {
 		return nil, err
 	}
 	p.report.Slot = &s
-	var found *problem.Error
-	if errors.As(s.Check(p.server.database, p.opts.OwnPID), &found) {
+	if found, ok := problem.As(s.Check(p.server.database, p.opts.OwnPID)); ok {
 		return fail(found), nil
 	}
 	return nil, nil //nolint:nilnil // nil means that all is well
@@ -98,9 +97,7 @@ func (p *preflight) missingSlot(name string) (*finding, error) {
 		return fail(problem.New("slot_not_found", "replication slot %q does not exist", name).Because(slot.ErrNotFound).
 			WithHint("set slot.create_if_not_exists, or: select pg_create_logical_replication_slot('%s', 'pgoutput'); create the publication first", name)), nil
 	}
-	if err := slot.CheckName(name); err != nil {
-		var found *problem.Error
-		errors.As(err, &found)
+	if found, ok := problem.As(slot.CheckName(name)); ok {
 		return fail(found), nil
 	}
 	total, ok := p.server.bytes("max_replication_slots")

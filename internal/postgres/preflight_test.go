@@ -197,8 +197,8 @@ func TestStandbyAndPromotion(t *testing.T) {
 
 	server.Stop(t)
 	signal := filepath.Join(server.Cluster(t).DataDir(), "standby.signal")
-	require.NoError(t, os.WriteFile(signal, nil, 0o666)) //nolint:gosec // the server runs as another user
-	require.NoError(t, os.Chmod(signal, 0o666))          //nolint:gosec // the umask must not win
+	require.NoError(t, os.WriteFile(signal, nil, 0o666)) // the server runs as another user
+	require.NoError(t, os.Chmod(signal, 0o666))          // the umask must not win
 	server.StartAgain(t)
 	report := preflight(t, db.URL, nil)
 	require.True(t, report.InRecovery)

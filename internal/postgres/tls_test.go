@@ -143,7 +143,7 @@ func TestClientCertificates(t *testing.T) {
 	db := server.Database(t)
 	clients := newAuthority(t)
 	file := filepath.Join(server.Cluster(t).DataDir(), "clients.pem")
-	require.NoError(t, os.WriteFile(file, []byte(clients.pem), 0o644)) //nolint:gosec // the server runs as another user
+	require.NoError(t, os.WriteFile(file, []byte(clients.pem), 0o644)) // the server runs as another user
 	server.Configure(t, map[string]string{"ssl_ca_file": file})
 	server.SetHBA(t, "local all all trust", "hostssl all all 127.0.0.1/32 cert")
 	cfg := config(t, db.URL)

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -226,11 +227,11 @@ func TestTypes(t *testing.T) {
 		create type vector (input = vector_in, output = vector_out, like = text);
 		create domain embedding as vector;
 		create schema trap; create type trap.vector as enum ('up')`)
-	sql := "create table t (id int primary key"
+	columns := []string{"id int primary key"}
 	for i, c := range types {
-		sql += ", c" + string(rune('a'+i)) + " " + c.sql
+		columns = append(columns, "c"+string(rune('a'+i))+" "+c.sql)
 	}
-	sent := capture(t, db, sql+")", "for table t", "insert into t values (1)")
+	sent := capture(t, db, "create table t ("+strings.Join(columns, ", ")+")", "for table t", "insert into t values (1)")
 	got, err := catalog.Relation(t.Context(), db.Conn(t), sent["t"])
 	require.NoError(t, err)
 	for i, c := range types {

@@ -87,7 +87,8 @@ func Tables(ctx context.Context, conn Querier) ([]Table, error) {
 		if err := r.Scan(&raw); err != nil {
 			return t, err
 		}
-		return t, json.Unmarshal(raw, &t)
+		err := json.Unmarshal(raw, &t)
+		return t, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)

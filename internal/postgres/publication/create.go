@@ -51,7 +51,7 @@ func Create(ctx context.Context, conn Conn, opts Options) (Created, error) {
 }
 
 func rollback(ctx context.Context, tx pgx.Tx) {
-	_ = tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit there is nothing to roll back, else the connection is lost
+	_ = tx.Rollback(context.WithoutCancel(ctx)) // after a commit there is nothing to roll back, else the connection is lost
 }
 
 // create works inside a transaction: the publication takes locks that keep the tables' keys as they are until the end.
@@ -84,7 +84,7 @@ func create(ctx context.Context, tx pgx.Tx, opts Options) (Created, error) {
 	return created, nil
 }
 
-func createSQL(name string, tables []table, version int) string {
+func createSQL(name string, tables []*table, version int) string {
 	var b strings.Builder
 	b.WriteString("create publication " + quoteIdent(name))
 	if len(tables) > 0 {
@@ -97,8 +97,8 @@ func createSQL(name string, tables []table, version int) string {
 }
 
 // choose sorts the tables asked for into those that can be published and those that cannot.
-func choose(ctx context.Context, conn Conn, opts Options, version int) (in []table, out []LeftOut, err error) {
-	var all []table
+func choose(ctx context.Context, conn Conn, opts Options, version int) (in []*table, out []LeftOut, err error) {
+	var all []*table
 	if len(opts.Tables) > 0 {
 		all, err = explicit(ctx, conn, opts.Tables, version)
 	} else {
@@ -110,7 +110,7 @@ func choose(ctx context.Context, conn Conn, opts Options, version int) (in []tab
 	return sift(ctx, conn, all, version)
 }
 
-func sift(ctx context.Context, conn Conn, tables []table, version int) (in []table, out []LeftOut, err error) {
+func sift(ctx context.Context, conn Conn, tables []*table, version int) (in []*table, out []LeftOut, err error) {
 	var partitioned []uint32
 	for _, t := range tables {
 		if t.kind == "p" {
@@ -132,12 +132,12 @@ func sift(ctx context.Context, conn Conn, tables []table, version int) (in []tab
 }
 
 // everything returns the tables of users. From 13 on a partitioned table stands for its partitions; 12 can only publish those one by one.
-func everything(ctx context.Context, conn Conn, schemas []string, version int) ([]table, error) {
+func everything(ctx context.Context, conn Conn, schemas []string, version int) ([]*table, error) {
 	all, err := queryTables(ctx, conn, candidates, schemas)
 	if err != nil {
 		return nil, err
 	}
-	var kept []table
+	var kept []*table
 	for _, t := range all {
 		switch {
 		case version < 130000 && t.kind == "p", version >= 130000 && t.partition:
@@ -153,13 +153,13 @@ func everything(ctx context.Context, conn Conn, schemas []string, version int) (
 func messagesTable() Name { return Name{"public", "sequin_logical_messages"} }
 
 // explicit returns the tables asked for by name; on 12 the partitions of a partitioned one.
-func explicit(ctx context.Context, conn Conn, names []Name, version int) ([]table, error) {
+func explicit(ctx context.Context, conn Conn, names []Name, version int) ([]*table, error) {
 	found, err := tablesNamed(ctx, conn, names)
 	if err != nil {
 		return nil, err
 	}
 	known := map[Name]bool{}
-	var all []table
+	var all []*table
 	for _, t := range found {
 		known[t.Name] = true
 		if t.kind != "p" || version >= 130000 {
@@ -186,7 +186,7 @@ func explicit(ctx context.Context, conn Conn, names []Name, version int) ([]tabl
 }
 
 // expel looks again now that the publication holds its locks, and takes out what lost its key in between.
-func expel(ctx context.Context, tx Conn, name string, in []table, version int) ([]table, []LeftOut, error) {
+func expel(ctx context.Context, tx Conn, name string, in []*table, version int) ([]*table, []LeftOut, error) {
 	if len(in) == 0 {
 		return nil, nil, nil
 	}

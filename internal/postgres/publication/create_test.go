@@ -148,8 +148,12 @@ func TestRepairsMend(t *testing.T) {
 	}
 	require.Empty(t, touch(t, conn))
 	missing, err := publication.Reconcile(t.Context(), conn, "pub", []publication.Name{
-		{Schema: "public", Table: "bad_no_key"}, {Schema: "public", Table: "bad_no_key_but_index"}, {Schema: "public", Table: "bad_nothing"},
-		{Schema: "public", Table: "bad_gone"}, {Schema: "public", Table: "bad_child"}, {Schema: "public", Table: "bad_leaf"},
+		{Schema: "public", Table: "bad_no_key"},
+		{Schema: "public", Table: "bad_no_key_but_index"},
+		{Schema: "public", Table: "bad_nothing"},
+		{Schema: "public", Table: "bad_gone"},
+		{Schema: "public", Table: "bad_child"},
+		{Schema: "public", Table: "bad_leaf"},
 	})
 	require.NoError(t, err)
 	require.Empty(t, missing)

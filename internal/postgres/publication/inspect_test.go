@@ -117,8 +117,12 @@ func TestReconcileNamesWhatIsMissing(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	tables := []publication.Name{
-		{Schema: "public", Table: "ok_key"}, {Schema: "public", Table: "ok_part"}, {Schema: "public", Table: "ok_part_1"},
-		{Schema: "public", Table: "ok_part_2a"}, {Schema: "app", Table: "ok Quoted"}, {Schema: "public", Table: "bad_nothing"},
+		{Schema: "public", Table: "ok_key"},
+		{Schema: "public", Table: "ok_part"},
+		{Schema: "public", Table: "ok_part_1"},
+		{Schema: "public", Table: "ok_part_2a"},
+		{Schema: "app", Table: "ok Quoted"},
+		{Schema: "public", Table: "bad_nothing"},
 		{Schema: "public", Table: "nowhere"},
 	}
 	missing, err := publication.Reconcile(t.Context(), conn, "pub", tables)

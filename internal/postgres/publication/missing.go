@@ -3,7 +3,6 @@ package publication
 import (
 	"context"
 	"fmt"
-	"strings"
 )
 
 // Missing is a subscribed table whose changes a publication does not send.
@@ -33,7 +32,7 @@ func reconcile(ctx context.Context, conn Conn, name string, names []Name) ([]Mis
 	if err != nil {
 		return nil, err
 	}
-	byName := map[Name]table{}
+	byName := map[Name]*table{}
 	for _, t := range found {
 		byName[t.Name] = t
 	}
@@ -51,7 +50,7 @@ func reconcile(ctx context.Context, conn Conn, name string, names []Name) ([]Mis
 		if covered[t.oid] {
 			continue
 		}
-		m, err := notCovered(ctx, conn, name, t, covered, version)
+		m, err := notCovered(ctx, conn, name, t, version)
 		if err != nil {
 			return nil, err
 		}
@@ -63,56 +62,63 @@ func reconcile(ctx context.Context, conn Conn, name string, names []Name) ([]Mis
 }
 
 // notCovered describes what is missing of a table that is not in the publication by itself. A partitioned table is complete when each of its
-// partitions is.
-func notCovered(ctx context.Context, conn Conn, name string, t table, covered map[uint32]bool, version int) (*Missing, error) {
-	add := []table{t}
-	var leaves []table
+// partitions is; nil means that nothing is missing.
+func notCovered(ctx context.Context, conn Conn, name string, t *table, version int) (*Missing, error) {
+	add, leaves := []*table{t}, []*table(nil)
 	if t.kind == "p" {
 		tree, err := leavesOf(ctx, conn, []uint32{t.oid})
 		if err != nil {
 			return nil, err
 		}
 		leaves = tree[t.oid]
-		if covered, err = coveredTables(ctx, conn, name, leaves, version); err != nil {
+		rest, err := uncovered(ctx, conn, name, leaves, version)
+		if err != nil || len(leaves) > 0 && len(rest) == 0 {
 			return nil, err
-		}
-		var rest []table
-		for _, leaf := range leaves {
-			if !covered[leaf.oid] {
-				rest = append(rest, leaf)
-			}
-		}
-		if len(leaves) > 0 && len(rest) == 0 {
-			return nil, nil //nolint:nilnil // nothing is missing
 		}
 		if version < 130000 {
 			add = rest
 		}
 	}
-	m := &Missing{Name: t.Name}
-	var sql []string
-	if t.kind != "p" || version >= 130000 {
-		m.Problem = t.judge(leaves, version)
-	} else {
-		for _, leaf := range add {
-			if l := leaf.harm(); l != nil {
-				l.Name, l.Partition = t.Name, &leaf.Name
-				m.Problem = l
-				break
-			}
-		}
-	}
+	m := &Missing{Name: t.Name, Problem: obstacle(t, leaves, add, version)}
 	if m.Problem != nil {
 		if m.Problem.Repair == "" {
 			return m, nil
 		}
-		sql = append(sql, m.Problem.Repair)
+		m.SQL = m.Problem.Repair + "; "
 	}
 	if len(add) > 0 {
-		sql = append(sql, fmt.Sprintf("alter publication %s add table %s", quoteIdent(name), onlyList(add)))
+		m.SQL += fmt.Sprintf("alter publication %s add table %s", quoteIdent(name), onlyList(add))
 	}
-	m.SQL = strings.Join(sql, "; ")
 	return m, nil
+}
+
+// uncovered are the tables that the publication does not send.
+func uncovered(ctx context.Context, conn Conn, name string, tables []*table, version int) ([]*table, error) {
+	covered, err := coveredTables(ctx, conn, name, tables, version)
+	if err != nil {
+		return nil, err
+	}
+	var rest []*table
+	for _, t := range tables {
+		if !covered[t.oid] {
+			rest = append(rest, t)
+		}
+	}
+	return rest, nil
+}
+
+// obstacle says why the table, or on 12 one of the partitions to add in its place, must not simply be added.
+func obstacle(t *table, leaves, add []*table, version int) *LeftOut {
+	if t.kind != "p" || version >= 130000 {
+		return t.judge(leaves, version)
+	}
+	for _, leaf := range add {
+		if l := leaf.harm(); l != nil {
+			l.Name, l.Partition = t.Name, &leaf.Name
+			return l
+		}
+	}
+	return nil
 }
 
 // coverage is true for relation c when the publication sends its changes: itself, a table that it is a partition of, its schema, or all.
@@ -129,7 +135,7 @@ func coverage(version int) string {
 	return where + `)`
 }
 
-func coveredTables(ctx context.Context, conn Conn, name string, tables []table, version int) (map[uint32]bool, error) {
+func coveredTables(ctx context.Context, conn Conn, name string, tables []*table, version int) (map[uint32]bool, error) {
 	oids := make([]uint32, 0, len(tables))
 	for _, t := range tables {
 		oids = append(oids, t.oid)

@@ -48,7 +48,7 @@ func (l LeftOut) Explain() string {
 	case NotOwner:
 		return l.subject() + " belongs to another role, and only an owner may publish it"
 	case NotPublishable:
-		return l.subject() + " is not a permanent table, and Postgres cannot publish it"
+		return l.subject() + " is not a permanent *table, and Postgres cannot publish it"
 	case ColumnList:
 		return l.subject() + " is published without some columns of its replica identity: UPDATE and DELETE on it fail"
 	case RowFilter:
@@ -114,19 +114,19 @@ const candidates = `c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid
 // named are the relations with the given names, whatever they are.
 const named = `c.relkind in ('r', 'p', 'v', 'm', 'f') and (n.nspname, c.relname) in (select * from unnest($1::text[], $2::text[]))`
 
-func queryTables(ctx context.Context, conn Conn, where string, args ...any) ([]table, error) {
+func queryTables(ctx context.Context, conn Conn, where string, args ...any) ([]*table, error) {
 	rows, err := conn.Query(ctx, fmt.Sprintf(tablesQuery, where), args...)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (table, error) {
-		var t table
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (*table, error) {
+		t := new(table)
 		err := r.Scan(&t.oid, &t.Schema, &t.Table, &t.kind, &t.permanent, &t.root, &t.partition, &t.verdict, &t.keyed, &t.index, &t.owned, &t.owner, &t.user)
 		return t, err
 	})
 }
 
-func tablesNamed(ctx context.Context, conn Conn, names []Name) ([]table, error) {
+func tablesNamed(ctx context.Context, conn Conn, names []Name) ([]*table, error) {
 	schemas, tables := make([]string, 0, len(names)), make([]string, 0, len(names))
 	for _, n := range names {
 		schemas, tables = append(schemas, n.Schema), append(tables, n.Table)
@@ -135,8 +135,8 @@ func tablesNamed(ctx context.Context, conn Conn, names []Name) ([]table, error) 
 }
 
 // leavesOf are the permanent partitions without partitions of their own under the given partitioned tables, by root or by themselves.
-func leavesOf(ctx context.Context, conn Conn, oids []uint32) (map[uint32][]table, error) {
-	leaves := map[uint32][]table{}
+func leavesOf(ctx context.Context, conn Conn, oids []uint32) (map[uint32][]*table, error) {
+	leaves := map[uint32][]*table{}
 	for _, oid := range oids {
 		list, err := queryTables(ctx, conn,
 			`c.relkind = 'r' and c.relpersistence = 'p' and c.oid in (select relid from pg_partition_tree($1::oid) where isleaf)`, oid)
@@ -149,7 +149,7 @@ func leavesOf(ctx context.Context, conn Conn, oids []uint32) (map[uint32][]table
 }
 
 // harm says what a publication would do, or does, to the table itself; nil means none.
-func (t table) harm() *LeftOut {
+func (t *table) harm() *LeftOut {
 	l := &LeftOut{Name: t.Name}
 	switch t.verdict {
 	case "ok":
@@ -168,7 +168,7 @@ func (t table) harm() *LeftOut {
 }
 
 // repair is the cheapest replica identity that the table can have as it is.
-func (t table) repair() string {
+func (t *table) repair() string {
 	switch {
 	case t.keyed:
 		return fmt.Sprintf("alter table %s replica identity default", t.Name)
@@ -180,7 +180,7 @@ func (t table) repair() string {
 }
 
 // judge says why the table must be left out of a publication that we create, or returns nil. leaves are its partitions, if it is partitioned.
-func (t table) judge(leaves []table, version int) *LeftOut {
+func (t *table) judge(leaves []*table, version int) *LeftOut {
 	switch {
 	case !t.permanent || (t.kind != "r" && t.kind != "p") || (t.kind == "p" && version < 130000):
 		return &LeftOut{Name: t.Name, Reason: NotPublishable, Repair: ""}
@@ -203,7 +203,7 @@ func (t table) judge(leaves []table, version int) *LeftOut {
 }
 
 // onlyList writes tables as a publication takes them. ONLY keeps tables out that inherit from them: those have keys of their own.
-func onlyList(tables []table) string {
+func onlyList(tables []*table) string {
 	parts := make([]string, 0, len(tables))
 	for _, t := range tables {
 		parts = append(parts, "only "+t.Name.String())

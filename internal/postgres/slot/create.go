@@ -192,7 +192,7 @@ func (c *creation) callOff(ctx context.Context) error {
 		}
 		return fmt.Errorf("create slot %q: %w", c.opts.Name, cause)
 	case <-ctx.Done():
-		_ = c.creator.Conn().Close() //nolint:errcheck // it only has to end the read that still waits
+		_ = c.creator.Conn().Close() // it only has to end the read that still waits
 		<-c.done
 		return fmt.Errorf("create slot %q: %w; it did not stop, the slot may still appear", c.opts.Name, cause)
 	}
@@ -307,7 +307,7 @@ func Drop(ctx context.Context, conn *pgx.Conn, name string) error {
 func closeConn(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = conn.Close(ctx) //nolint:errcheck // the server frees the session in any case
+	_ = conn.Close(ctx) // the server frees the session in any case
 }
 
 // CheckName reports a name that the server would refuse, or silently cut to 63 bytes.

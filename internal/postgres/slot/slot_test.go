@@ -147,7 +147,7 @@ func nextBlockedBy(t *testing.T, pid uint32, waits <-chan slot.Wait, done <-chan
 	for {
 		select {
 		case w := <-waits:
-			if len(w.Blockers) > 0 && w.Blockers[0].PID == int32(pid) { //nolint:gosec // process ids fit
+			if len(w.Blockers) > 0 && w.Blockers[0].PID == int32(pid) {
 				return w
 			}
 		case err := <-done:
@@ -202,7 +202,7 @@ func TestTemporarySlotEndsWithItsConnection(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, s.Temporary)
 	require.True(t, s.Active)
-	require.Equal(t, int32(repl.PID()), s.ActivePID) //nolint:gosec // process ids fit
+	require.Equal(t, int32(repl.PID()), s.ActivePID)
 	require.False(t, s.Reader.Since.IsZero())
 
 	require.NoError(t, s.Check(db.Name, s.ActivePID))
