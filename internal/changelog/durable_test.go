@@ -57,6 +57,7 @@ func TestMarksQueueBehindWhatWasReceived(t *testing.T) {
 	w.Mark(999)
 	require.NoError(t, insertTxn(orders, 300, 1, 1).steps[1].apply(w))
 	w.Mark(999)
+	w.Flush()
 	require.Equal(t, cdc.LSN(50), l.Durable())
 	release()
 	require.NoError(t, l.Wait(t.Context(), 1))
@@ -239,15 +240,24 @@ func TestABrokenStorageEndsRun(t *testing.T) {
 
 func TestRunStoresWhatIsCompleteWhenAskedToStop(t *testing.T) {
 	t.Parallel()
-	m := &memory{}
-	l, stop := open(t, m, changelog.Options{Linger: time.Hour})
-	w := l.Writer(0)
-	write(t, w, insertTxn(table(1, "orders", "id", "a", "b"), 100, 3, 1))
-	w.Flush()
-	require.Equal(t, 0, m.len(), "it lingers")
-	stop()
-	require.Equal(t, 1, m.len())
-	require.ErrorIs(t, fillUntilError(w, table(1, "orders", "id", "a", "b")), changelog.ErrStopped)
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, err := changelog.Open(t.Context(), changelog.Options{Name: "test", Blocks: m, Linger: time.Hour})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- l.Run(ctx) }()
+		synctest.Wait()
+		w := l.Writer(0)
+		write(t, w, insertTxn(table(1, "orders", "id", "a", "b"), 100, 3, 1))
+		w.Flush()
+		synctest.Wait()
+		require.Equal(t, 0, m.len(), "it lingers")
+		cancel()
+		require.NoError(t, <-done)
+		require.Equal(t, 1, m.len())
+		require.ErrorIs(t, fillUntilError(w, table(1, "orders", "id", "a", "b")), changelog.ErrStopped)
+	})
 }
 
 func TestLingerGathers(t *testing.T) {
@@ -259,6 +269,7 @@ func TestLingerGathers(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- l.Run(ctx) }()
+		synctest.Wait()
 		w := l.Writer(0)
 		began := time.Now()
 		for i := 1; i <= 5; i++ {

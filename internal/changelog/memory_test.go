@@ -37,6 +37,7 @@ func (m *memory) Append(ctx context.Context, blocks ...engine.Block) error {
 	m.appends++
 	for _, b := range blocks {
 		b.Data = slices.Clone(b.Data)
+		delete(m.corrupt, b.First)
 		i := m.search(b.First)
 		if i < len(m.blocks) && m.blocks[i].First == b.First {
 			m.blocks[i] = b
@@ -56,8 +57,8 @@ func (m *memory) at(i int) (engine.Block, error) {
 	if i < 0 || i >= len(m.blocks) {
 		return engine.Block{}, engine.ErrNotFound
 	}
-	if m.corrupt[m.blocks[i].First] {
-		return engine.Block{}, engine.ErrCorrupt
+	if first := m.blocks[i].First; m.corrupt[first] {
+		return engine.Block{}, &engine.DamageError{From: first, To: first, Cause: engine.ErrCorrupt}
 	}
 	b := m.blocks[i]
 	b.Data = slices.Clone(b.Data)

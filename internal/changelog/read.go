@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/sequinstream/sequin/internal/engine"
@@ -141,7 +140,7 @@ func (l *Log) fetch(ctx context.Context, seq uint64) (*entry, error) {
 	case errors.Is(err, engine.ErrNotFound):
 		return nil, l.gap(ctx, seq, 0, errMissing)
 	case errors.Is(err, engine.ErrCorrupt):
-		return nil, l.gap(ctx, seq, seq, err)
+		return nil, l.gap(ctx, seq, damageEnd(seq, err), err)
 	case err != nil:
 		return nil, fmt.Errorf("read the change log at %d: %w", seq, err)
 	}
@@ -209,47 +208,34 @@ func (l *Log) gap(ctx context.Context, seq, after uint64, cause error) error {
 	return &GapError{From: seq, To: max(seq, min(next-1, end)), Cause: cause}
 }
 
-// nextFirst is the key of the next readable block behind after. Where the storage cannot step over damage it is searched for.
+// nextFirst is the key of the next block behind after. A block that is damaged itself counts: its readers are told when they get there.
 func (l *Log) nextFirst(ctx context.Context, after uint64) (uint64, error) {
-	b, err := l.blocks.Next(ctx, after)
-	if err == nil {
-		return b.First, nil
-	}
-	if !errors.Is(err, engine.ErrCorrupt) {
-		return 0, err
-	}
-	// Step ahead in growing strides to any readable block, then halve the way back to the first one that follows what is not readable.
-	bad, stride := after, uint64(1)
 	for {
-		if bad > math.MaxUint64-stride {
-			return 0, engine.ErrNotFound
+		b, err := l.blocks.Next(ctx, after)
+		if err == nil {
+			return b.First, nil
 		}
-		b, err := l.blocks.Read(ctx, bad+stride)
-		switch {
-		case err == nil && b.First > after:
-			return l.narrow(ctx, bad, b.First)
-		case err != nil && !errors.Is(err, engine.ErrCorrupt) && !errors.Is(err, engine.ErrNotFound):
+		var damage *engine.DamageError
+		if !errors.As(err, &damage) {
 			return 0, err
 		}
-		bad, stride = bad+stride, 2*stride
+		if damage.From == damage.To {
+			return damage.From, nil
+		}
+		if damage.To <= after {
+			return 0, err
+		}
+		after = damage.To // a stretch in which no block can be found
 	}
 }
 
-// narrow finds the lowest key of a readable block between bad, which is not readable, and good, which is the key of one.
-func (l *Log) narrow(ctx context.Context, bad, good uint64) (uint64, error) {
-	for good-bad > 1 {
-		mid := bad + (good-bad)/2
-		b, err := l.blocks.Read(ctx, mid)
-		switch {
-		case err == nil && b.First > bad:
-			good = b.First
-		case err == nil, errors.Is(err, engine.ErrCorrupt), errors.Is(err, engine.ErrNotFound):
-			bad = mid
-		default:
-			return 0, err
-		}
+// damageEnd is how far the damage reaches that the storage met at seq.
+func damageEnd(seq uint64, err error) uint64 {
+	var damage *engine.DamageError
+	if errors.As(err, &damage) {
+		return max(seq, damage.To)
 	}
-	return good, nil
+	return seq
 }
 
 // readAhead asks for the block at seq to be there when its reader comes. Requests beyond what the workers can take are dropped.

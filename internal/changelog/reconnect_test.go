@@ -266,7 +266,7 @@ func TestInterruptFreesAWriterThatWaits(t *testing.T) {
 func fillUntilError(w *changelog.Writer, r *cdc.Relation) error {
 	w.Relation(r)
 	for i := 1; ; i++ {
-		x := insertTxn(r, cdc.LSN(i*100), 10, 500)
+		x := insertTxn(r, cdc.LSN(1000+i*100), 10, 500)
 		w.Begin(x.xid, x.final, x.commit)
 		for j := range x.steps {
 			if err := x.steps[j].apply(w); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/engine"
@@ -40,6 +39,7 @@ type tailScan struct {
 	cause  error   // of the first damage
 	parts  int     // blocks of a transaction without its commit
 	extra  bool    // there are blocks behind base
+	before uint64  // highest number that was committed when a block behind base was written
 }
 
 func (l *Log) recover(ctx context.Context) error {
@@ -53,6 +53,13 @@ func (l *Log) recover(ctx context.Context) error {
 		base = after(s.base)
 		l.report.Epoch = s.base.epoch
 		l.report.Chain = l.checkTail(ctx, s.base)
+	}
+	if s.before > base.seq {
+		// The transactions that the incomplete one followed are not there.
+		s.reach(s.before, s.before)
+		if s.cause == nil {
+			s.cause = errMissing
+		}
 	}
 	if s.last > base.seq {
 		if base, err = l.recordLoss(ctx, base, s); err != nil {
@@ -110,21 +117,26 @@ func (l *Log) findFirst(ctx context.Context) error {
 func (l *Log) scanTail(ctx context.Context) (tailScan, error) {
 	var s tailScan
 	b, err := l.blocks.Last(ctx)
-	back := uint64(math.MaxUint64)
 	for {
-		if errors.Is(err, engine.ErrCorrupt) {
-			s.damaged(err)
-			b, err = l.readableBefore(ctx, &s, back)
-		}
+		var done bool
+		var back uint64
+		var damage *engine.DamageError
 		switch {
 		case errors.Is(err, engine.ErrNotFound):
 			return s, nil
+		case errors.As(err, &damage):
+			s.damaged(err)
+			s.reach(damage.From, damage.From+unknownRange)
+			back = damage.From - min(damage.From, 1)
 		case err != nil:
 			return s, fmt.Errorf("read the end of the log: %w", err)
+		default:
+			if done, err = l.scanBlock(ctx, &s, b, &back); err != nil {
+				return s, err
+			}
 		}
-		done, err2 := l.scanBlock(ctx, &s, b, &back)
-		if done || err2 != nil || back == 0 {
-			return s, err2
+		if done || back == 0 {
+			return s, nil
 		}
 		b, err = l.blocks.Read(ctx, back)
 	}
@@ -156,6 +168,7 @@ func (l *Log) scanBlock(ctx context.Context, s *tailScan, b engine.Block, back *
 	}
 	s.extra = true
 	s.parts = max(s.parts, int(h.part)+1)
+	s.before = max(s.before, h.committed)
 	if s.cause != nil || h.committed == 0 {
 		return false, nil
 	}
@@ -184,29 +197,6 @@ func (s *tailScan) reach(key, last uint64) {
 		s.lowest = key
 	}
 	s.last = max(s.last, last)
-}
-
-// readableBefore finds by halving the newest block below a key at which the storage cannot read.
-func (l *Log) readableBefore(ctx context.Context, s *tailScan, bad uint64) (engine.Block, error) {
-	good := uint64(0)
-	var found engine.Block
-	err := error(engine.ErrNotFound)
-	for bad-good > 1 {
-		mid := good + (bad-good)/2
-		b, err2 := l.blocks.Read(ctx, mid)
-		switch {
-		case err2 == nil:
-			good, found, err = mid, b, nil
-		case errors.Is(err2, engine.ErrNotFound):
-			good = mid
-		case errors.Is(err2, engine.ErrCorrupt):
-			bad = mid
-		default:
-			return found, err2
-		}
-	}
-	s.reach(bad, bad+unknownRange)
-	return found, err
 }
 
 // recordLoss puts a marker in the place of the damaged blocks behind base. It is written before they are removed, so that a crash in between

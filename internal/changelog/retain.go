@@ -69,7 +69,7 @@ func (l *Log) headerAt(ctx context.Context, seq uint64) (header, error) {
 	case errors.Is(err, engine.ErrNotFound):
 		return l.headerAfter(ctx, seq, 0, errMissing)
 	case errors.Is(err, engine.ErrCorrupt):
-		return header{}, l.gap(ctx, seq, seq, err)
+		return header{}, l.gap(ctx, seq, damageEnd(seq, err), err)
 	case err != nil:
 		return header{}, fmt.Errorf("read the change log at %d: %w", seq, err)
 	}
@@ -88,11 +88,8 @@ func (l *Log) headerAt(ctx context.Context, seq uint64) (header, error) {
 // headerAfter is the header of the first visible block behind a hole at seq.
 func (l *Log) headerAfter(ctx context.Context, seq, key uint64, cause error) (header, error) {
 	b, err := l.blocks.Next(ctx, key)
-	if errors.Is(err, engine.ErrNotFound) {
-		return header{}, &GapError{From: seq, To: l.end.Load().Seq, Cause: cause}
-	}
-	if err != nil {
-		return header{}, fmt.Errorf("read the change log behind %d: %w", seq, err)
+	if err != nil || b.First > l.end.Load().Seq {
+		return header{}, l.gap(ctx, seq, key, cause)
 	}
 	return parseHeader(b.Data)
 }
