@@ -51,10 +51,10 @@ func (c *Consumer) recordGap(g GapRecord) {
 }
 
 // giveUp records from … to as a gap and goes on as if they were done.
-func (c *Consumer) giveUp(g GapRecord) uint64 {
+func (c *Consumer) giveUp(g GapRecord) {
 	from, to := max(g.From, c.done.cursor), g.To
 	if from > to {
-		return 0
+		return
 	}
 	n := c.done.undone(from, to)
 	if n > 0 {
@@ -76,7 +76,6 @@ func (c *Consumer) giveUp(g GapRecord) uint64 {
 	c.schedule(time.Now().Add(settleDelay))
 	c.wakeScan()
 	c.dispatch()
-	return n
 }
 
 // Release gives up every message before seq that is not done, for the sake of the disk; they are a recorded gap. It is durable when it
@@ -93,11 +92,10 @@ func (c *Consumer) Release(ctx context.Context, before uint64, why string) error
 		c.mu.Unlock()
 		return ErrStopped
 	}
-	n := c.giveUp(GapRecord{From: c.done.cursor, To: before - 1, Reason: GapReleased, Detail: why, FromLSN: fromLSN, ToLSN: toLSN})
+	c.giveUp(GapRecord{From: c.done.cursor, To: before - 1, Reason: GapReleased, Detail: why, FromLSN: fromLSN, ToLSN: toLSN})
 	c.next = max(c.next, c.done.cursor)
 	wait := c.durably()
 	c.mu.Unlock()
-	c.logger.ErrorContext(ctx, "gave up the oldest messages", "from", from, "to", before-1, "count", n, "why", why)
 	return c.await(ctx, wait)
 }
 
