@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -61,7 +62,7 @@ func BenchmarkWebhook(b *testing.B) {
 				e := &endless{want: int64(b.N * size), done: make(chan struct{})}
 				e.left.Store(e.want)
 				for i := range size {
-					e.messages = append(e.messages, &consumer.Delivery{Seq: uint64(i), ID: fmt.Sprintf("MjM0NTY3ODk6%d", i), Group: fmt.Sprint(i), Attempt: 1})
+					e.messages = append(e.messages, &consumer.Delivery{Seq: uint64(i), ID: fmt.Sprintf("MjM0NTY3ODk6%d", i), Group: strconv.Itoa(i), Attempt: 1})
 				}
 				p, err := delivery.New(delivery.Options{Source: e, Settings: delivery.Settings{
 					Sink: openWebhook(b, c, sink.Env{}), Atomicity: webhook.Definition.Atomicity(c), BatchSize: size, Workers: workers,

@@ -144,11 +144,11 @@ func (v verdicts) of(i int) error {
 
 // spread turns what Deliver returned into an error for each of n messages.
 func spread(err error, n int, atomicity sink.Atomicity) verdicts {
-	var batch *sink.BatchError
-	switch {
-	case err == nil:
+	if err == nil {
 		return verdicts{notTried: n}
-	case !errors.As(err, &batch):
+	}
+	batch, ok := errors.AsType[*sink.BatchError](err)
+	if !ok {
 		return verdicts{all: err}
 	}
 	first := n

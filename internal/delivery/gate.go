@@ -42,7 +42,8 @@ func (g *gate) open() {
 func (g *gate) tried() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.tries++; g.tries > 1 {
+	g.tries++
+	if g.tries > 1 {
 		g.away = nil
 	}
 }

@@ -63,7 +63,8 @@ func TestOutcomes(t *testing.T) {
 				_, stop := start(t, delivery.Options{Source: q, Settings: delivery.Settings{
 					Atomicity: test.atomicity, BatchSize: 10, Workers: 1,
 					Sink: to(func(context.Context, []sink.Message) error {
-						if calls++; calls > 1 {
+						calls++
+						if calls > 1 {
 							return away
 						}
 						return test.err
@@ -137,7 +138,7 @@ func TestRejectedMessagesKeepTheirBody(t *testing.T) {
 		q := newQueue(letters("abcdefgh")...)
 		_, stop := start(t, delivery.Options{Source: q, Settings: delivery.Settings{
 			BatchSize: 2, Workers: 1,
-			Sink: to(func(_ context.Context, batch []sink.Message) error {
+			Sink: to(func(context.Context, []sink.Message) error {
 				return failed(map[int]error{1: sink.Reject(errDown)})
 			}),
 		}})
@@ -165,7 +166,8 @@ func TestPanicOfASinkIsAnError(t *testing.T) {
 		q.retryWait = time.Second
 		calls := 0
 		_, stop := start(t, delivery.Options{Source: q, Settings: delivery.Settings{Workers: 1, Sink: to(func(context.Context, []sink.Message) error {
-			if calls++; calls == 1 {
+			calls++
+			if calls == 1 {
 				panic("index out of range")
 			}
 			return nil

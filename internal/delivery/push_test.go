@@ -28,7 +28,7 @@ func TestOrderWithinGroups(t *testing.T) {
 	for _, atomicity := range []sink.Atomicity{sink.PerMessage, sink.Atomic, sink.Prefix} {
 		for seed := range uint64(20) {
 			synctest.Test(t, func(t *testing.T) {
-				random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a reproducible test
+				random := rand.New(rand.NewPCG(seed, 1))
 				groups := make([]byte, 400)
 				for i := range groups {
 					groups[i] = "abcdefghij-"[random.IntN(11)]
@@ -139,7 +139,7 @@ func TestSlowDestinationHoldsOnlyItsWorkers(t *testing.T) {
 		var at, most atomic.Int64
 		p, stop := start(t, delivery.Options{Source: q, Settings: delivery.Settings{
 			BatchSize: 5, Workers: 3,
-			Sink: to(func(ctx context.Context, _ []sink.Message) error {
+			Sink: to(func(context.Context, []sink.Message) error {
 				if n := at.Add(1); n > most.Load() {
 					most.Store(n)
 				}
@@ -325,7 +325,7 @@ func TestUpdateInPlace(t *testing.T) {
 		require.Len(t, log, 16, "six at a time since %s", begin)
 		require.NoError(t, stop())
 		require.Equal(t, "new closed", log[16])
-		require.Equal(t, 9+6, len(q.done))
+		require.Len(t, q.done, 9+6)
 		require.Zero(t, slices.IndexFunc(q.options, func(o consumer.TakeOptions) bool { return o.Max == 1 }))
 	})
 }
@@ -410,7 +410,8 @@ func TestAttemptsAreObservedAndTurnsAreLogged(t *testing.T) {
 			Source: q, Observer: seen, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 			Settings: delivery.Settings{Atomicity: sink.Atomic, BatchSize: 10, Workers: 1, Sink: to(func(context.Context, []sink.Message) error {
 				time.Sleep(20 * time.Millisecond)
-				switch calls++; calls {
+				calls++
+				switch calls {
 				case 1:
 					return errDown
 				case 2:

@@ -44,7 +44,7 @@ func (p *Push) round(taking, delivering, settling context.Context, gen *generati
 
 	probe, err := gen.gate.wait(taking)
 	if err != nil {
-		return nil //nolint:nilerr // stopped or updated while waiting: the worker's loop sees it
+		return nil // stopped or updated while waiting: the worker's loop sees it
 	}
 	batch, err := p.source.Take(taking, consumer.TakeOptions{
 		Max: gen.BatchSize, MaxBytes: gen.BatchBytes, Linger: gen.Linger, SameGroup: gen.Atomicity != sink.PerMessage,

@@ -89,8 +89,8 @@ func Reject(err error) error { return &rejectError{err} }
 
 // IsReject reports whether err was marked by Reject.
 func IsReject(err error) bool {
-	var r *rejectError
-	return errors.As(err, &r)
+	_, ok := errors.AsType[*rejectError](err)
+	return ok
 }
 
 type retryAfterError struct {
@@ -106,8 +106,7 @@ func RetryAfter(err error, after time.Duration) error { return &retryAfterError{
 
 // After is the wait that RetryAfter recorded, if any.
 func After(err error) (time.Duration, bool) {
-	var r *retryAfterError
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*retryAfterError](err); ok {
 		return r.after, true
 	}
 	return 0, false
@@ -128,7 +127,5 @@ func (e *UnavailableError) Unwrap() error { return e.Cause }
 
 // Unavailable finds an UnavailableError in err's chain.
 func Unavailable(err error) (*UnavailableError, bool) {
-	var u *UnavailableError
-	ok := errors.As(err, &u)
-	return u, ok
+	return errors.AsType[*UnavailableError](err)
 }

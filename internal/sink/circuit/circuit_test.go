@@ -44,7 +44,7 @@ func TestOpensAfterConsecutiveFailuresOnly(t *testing.T) {
 	fail(t, b, 1)
 	require.True(t, b.Status().Open)
 	require.Equal(t, 3, b.Status().Failures)
-	requireOpen(t, b)
+	_ = requireOpen(t, b)
 }
 
 func TestProbesOneAtATimeAndDoublesTheWait(t *testing.T) {
@@ -55,11 +55,11 @@ func TestProbesOneAtATimeAndDoublesTheWait(t *testing.T) {
 		for _, wait := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second} {
 			require.Equal(t, wait, requireOpen(t, b).After)
 			time.Sleep(wait - time.Nanosecond)
-			requireOpen(t, b)
+			_ = requireOpen(t, b)
 			time.Sleep(time.Nanosecond)
 			probe, err := b.Begin()
 			require.NoError(t, err)
-			requireOpen(t, b)
+			_ = requireOpen(t, b)
 			probe.Fail(errDown, 0)
 		}
 		time.Sleep(3 * time.Second)

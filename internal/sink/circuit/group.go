@@ -36,7 +36,8 @@ func (g *Group) Join(destination string, o Options) (*Breaker, func()) {
 func (g *Group) leave(destination string, m *member) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m.users--; m.users == 0 {
+	m.users--
+	if m.users == 0 {
 		delete(g.breakers, destination)
 	}
 }

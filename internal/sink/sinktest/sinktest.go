@@ -102,6 +102,7 @@ func (h Harness) size(n int) int {
 }
 
 func wholeBatch(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	batch := Batch("whole", h.size(50))
 	require.NoError(t, s.Deliver(t.Context(), batch))
@@ -113,6 +114,7 @@ func wholeBatch(t *testing.T, h Harness) {
 }
 
 func groupOrder(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	batch := Batch("order", 20)
 	for i := range batch {
@@ -130,6 +132,7 @@ func groupOrder(t *testing.T, h Harness) {
 }
 
 func emptyBatch(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	require.NoError(t, s.Deliver(t.Context(), nil))
 	require.Zero(t, d.Writes())
@@ -137,6 +140,7 @@ func emptyBatch(t *testing.T, h Harness) {
 
 // partialFailure fails the message in the middle: what the sink says was accepted must be exactly what the destination has.
 func partialFailure(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	batch := Batch("partial", 3)
 	bad := string(batch[1].Body)
@@ -180,6 +184,7 @@ func one(t *testing.T, err error) error {
 }
 
 func failure(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	d.Judge(func(string) Verdict { return Fail })
 	batch := Batch("failure", 1)
@@ -195,6 +200,7 @@ func failure(t *testing.T, h Harness) {
 }
 
 func refusal(t *testing.T, h Harness) {
+	t.Helper()
 	if !h.Refuses {
 		return
 	}
@@ -206,6 +212,7 @@ func refusal(t *testing.T, h Harness) {
 }
 
 func later(t *testing.T, h Harness) {
+	t.Helper()
 	if h.Later == 0 {
 		return
 	}
@@ -219,6 +226,7 @@ func later(t *testing.T, h Harness) {
 }
 
 func cancelled(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	arrived := make(chan struct{})
 	var once sync.Once
@@ -246,6 +254,7 @@ func cancelled(t *testing.T, h Harness) {
 }
 
 func concurrent(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	const workers, rounds = 8, 20
 	var want []string
@@ -272,6 +281,7 @@ func concurrent(t *testing.T, h Harness) {
 // bodiesNotKept writes over the bodies as soon as Deliver has returned, as the engine does with its buffers. The race detector is the
 // judge of readers that the wrong bytes do not betray.
 func bodiesNotKept(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	var want []string
 	body := make([]byte, 64<<10)
@@ -299,6 +309,7 @@ func bodiesNotKept(t *testing.T, h Harness) {
 }
 
 func unreachable(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	d.Stop()
 	err := s.Deliver(t.Context(), Batch("unreachable", 1))
@@ -307,18 +318,21 @@ func unreachable(t *testing.T, h Harness) {
 }
 
 func checkWritesNothing(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	require.NoError(t, s.Check(t.Context()))
 	require.Zero(t, d.Writes())
 }
 
 func checkAbsent(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	d.Stop()
 	require.Error(t, s.Check(t.Context()))
 }
 
 func closed(t *testing.T, h Harness) {
+	t.Helper()
 	s, d := h.Open(t)
 	require.NoError(t, s.Deliver(t.Context(), Batch("before", 1)))
 	require.NoError(t, s.Close())

@@ -159,6 +159,7 @@ func TestHTTP2PassesTheSuite(t *testing.T) {
 	sinktest.Run(t, sinktest.Harness{
 		Atomicity: sink.Atomic, Refuses: true, Later: 5 * time.Second,
 		Open: func(t *testing.T) (sink.Sink, sinktest.Destination) {
+			t.Helper()
 			e := &endpoint{batch: true, later: 5 * time.Second, gone: make(chan struct{}), judge: func(string) sinktest.Verdict { return sinktest.Accept }}
 			c, _ := counted(t, e.serve, func(s *httptest.Server) {
 				e.server = s

@@ -128,6 +128,7 @@ func TestSuite(t *testing.T) {
 			sinktest.Run(t, sinktest.Harness{
 				Atomicity: atomicity, Refuses: true, Later: 17 * time.Second,
 				Open: func(t *testing.T) (sink.Sink, sinktest.Destination) {
+					t.Helper()
 					e := startEndpoint(t, batch, 17*time.Second)
 					c := webhook.DefaultConfig()
 					c.URL, c.Batch, c.RejectStatus = e.server.URL, batch, []int{http.StatusUnprocessableEntity}

@@ -2,10 +2,10 @@ package webhook_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +28,7 @@ func deliverOne(t *testing.T, c webhook.Config, env sink.Env) error {
 func TestStatuses(t *testing.T) {
 	t.Parallel()
 	for status := 200; status <= 599; status++ {
-		t.Run(http.StatusText(status)+fmt.Sprint(status), func(t *testing.T) {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, answer(status))
 			err := deliverOne(t, c, sink.Env{})
@@ -39,7 +39,7 @@ func TestStatuses(t *testing.T) {
 			var answered *webhook.StatusError
 			require.ErrorAs(t, err, &answered)
 			require.Equal(t, status, answered.Status)
-			require.ErrorContains(t, err, fmt.Sprint(status))
+			require.ErrorContains(t, err, strconv.Itoa(status))
 			require.False(t, sink.IsReject(err), "everything is retried unless declared otherwise")
 			p, ok := problem.As(err)
 			require.True(t, ok)
@@ -79,7 +79,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
-	date := func(ahead time.Duration) string { return time.Now().Add(ahead).UTC().Format(http.TimeFormat) }
+	begin := time.Now()
+	date := func(ahead time.Duration) string { return begin.Add(ahead).UTC().Format(http.TimeFormat) }
 	for name, test := range map[string]struct {
 		status  int
 		headers []string
@@ -104,7 +105,8 @@ func TestRetryAfter(t *testing.T) {
 			err := deliverOne(t, serve(t, answer(test.status, test.headers...)), sink.Env{})
 			after, ok := sink.After(err)
 			require.Equal(t, test.want > 0, ok, "%v", err)
-			require.InDelta(t, test.want.Seconds(), after.Seconds(), 3)
+			require.LessOrEqual(t, after, test.want)
+			require.GreaterOrEqual(t, after, test.want-time.Since(begin)-time.Second) // a date has whole seconds
 		})
 	}
 }
@@ -225,7 +227,9 @@ func raw(t *testing.T, each func(conn *net.TCPConn)) webhook.Config {
 			if err != nil {
 				return
 			}
-			each(conn.(*net.TCPConn))
+			if tcp, ok := conn.(*net.TCPConn); ok {
+				each(tcp)
+			}
 		}
 	}()
 	t.Cleanup(func() {
@@ -345,6 +349,4 @@ func TestWrongConfigurationType(t *testing.T) {
 	t.Parallel()
 	_, err := webhook.Definition.Open(t.Context(), sink.Env{}, struct{}{})
 	require.Error(t, err)
-	var p *problem.Error
-	require.False(t, errors.As(err, &p))
 }

@@ -31,13 +31,13 @@ func (s *Sink) post(ctx context.Context, batch []sink.Message) error {
 		return fmt.Errorf("compress the body: %w", err)
 	}
 	err = s.exchange(ctx, requestID(batch), body)
-	var answer *StatusError
+	answer, answered := errors.AsType[*StatusError](err)
 	switch {
 	case err == nil:
 		call.Succeed()
 	case ctx.Err() != nil: // the engine gave up, not the endpoint
 		call.Abandon()
-	case errors.As(err, &answer) && !answer.failing():
+	case answered && !answer.failing():
 		call.Succeed()
 	default:
 		after, _ := sink.After(err)
@@ -47,8 +47,7 @@ func (s *Sink) post(ctx context.Context, batch []sink.Message) error {
 }
 
 func unavailable(err error) error {
-	var open *circuit.OpenError
-	if errors.As(err, &open) {
+	if open, ok := errors.AsType[*circuit.OpenError](err); ok {
 		return &sink.UnavailableError{Cause: err, After: open.After, Ready: open.Changed}
 	}
 	return err
@@ -61,7 +60,7 @@ func (s *Sink) exchange(parent context.Context, id string, body *buffer) error {
 	defer lent.end()
 	// RoundTrip and not Client.Do: no redirects, no cookies, one attempt. It does resend when an idle connection turns out to be closed
 	// before anything was written.
-	resp, err := s.transport.RoundTrip(s.request(ctx, id, lent)) //nolint:bodyclose // closed by settle
+	resp, err := s.transport.RoundTrip(s.request(ctx, id, lent))
 	if err != nil {
 		return s.transportError(parent, ctx, err)
 	}

@@ -28,12 +28,12 @@ func TestBodies(t *testing.T) {
 	s := open(t, c, sink.Env{})
 	require.NoError(t, s.Deliver(t.Context(), batch))
 	r := <-seen
-	require.Equal(t, `{"data":[{"record":{"name":"m-0"}},{"record":{"name":"m-1"}}]}`, string(r.body))
+	require.Equal(t, []byte(`{"data":[{"record":{"name":"m-0"}},{"record":{"name":"m-1"}}]}`), r.body, "byte for byte")
 	require.Equal(t, http.MethodPost, r.Method)
 	require.Equal(t, int64(len(r.body)), r.ContentLength)
 	require.Empty(t, r.TransferEncoding)
 	require.NoError(t, s.Deliver(t.Context(), batch[:1]))
-	require.Equal(t, `{"data":[{"record":{"name":"m-0"}}]}`, string((<-seen).body))
+	require.Equal(t, []byte(`{"data":[{"record":{"name":"m-0"}}]}`), (<-seen).body)
 
 	c.Batch = false
 	s = open(t, c, sink.Env{})

@@ -107,14 +107,14 @@ func (s *Sink) redirected(resp *http.Response, status *StatusError) error {
 }
 
 func statusHint(status int) string {
-	switch {
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
 		return "check the endpoint's encrypted_headers and signing_secrets"
-	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusGone:
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
 		return "check the endpoint's url and the sink's http_endpoint_path"
-	case status == http.StatusRequestEntityTooLarge:
+	case http.StatusRequestEntityTooLarge:
 		return "lower the sink's batch_size, or let the endpoint accept larger bodies"
-	case status == http.StatusTooManyRequests:
+	case http.StatusTooManyRequests:
 		return "lower the sink's concurrency, or raise batch_size"
 	}
 	return "look into the endpoint's own log: any answer from 200 to 299 acknowledges"

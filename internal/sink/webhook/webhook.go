@@ -149,8 +149,7 @@ func (s *Sink) Close() error {
 func (s *Sink) Circuit() circuit.Status { return s.circuit.Status() }
 
 func (s *Sink) unreachable(err error) error {
-	var denied *egress.DeniedError
-	if errors.As(err, &denied) {
+	if denied, ok := errors.AsType[*egress.DeniedError](err); ok {
 		return problem.New("egress_denied", "the webhook endpoint at %s may not be connected to", s.url.Host).
 			WithDetail("%v", denied).
 			WithHint("use another address, or let the operator allow this one in the egress rules").Because(err)
