@@ -116,11 +116,11 @@ var durationUnits = []struct {
 	unit   time.Duration
 }{{"ms", time.Millisecond}, {"s", time.Second}, {"m", time.Minute}, {"", time.Millisecond}}
 
-// duration reads milliseconds, as a number or a text, or a text with one of the units ms, s and m.
-func (p *params) duration(name string, low, high time.Duration) (d time.Duration, found bool, err error) {
+// duration reads milliseconds, as a number or a text, or a text with one of the units ms, s and m. Absent is 0.
+func (p *params) duration(name string, low, high time.Duration) (time.Duration, error) {
 	v, ok := p.find(name)
 	if !ok {
-		return 0, false, nil
+		return 0, nil
 	}
 	bad := badParameter(name, "is %s; it must be from %d to %d milliseconds, as a number or as a text such as \"500ms\", \"60s\" or \"5m\"",
 		v.shown, low.Milliseconds(), high.Milliseconds())
@@ -130,13 +130,13 @@ func (p *params) duration(name string, low, high time.Duration) (d time.Duration
 			continue
 		}
 		n, convErr := strconv.ParseUint(digits, 10, 31) // no sign, and no overflow below
-		d = time.Duration(n) * u.unit                   //nolint:gosec // 31 bits
+		d := time.Duration(n) * u.unit
 		if !v.scalar || convErr != nil || d < low || d > high {
-			return 0, true, bad
+			return 0, bad
 		}
-		return d, true, nil
+		return d, nil
 	}
-	return 0, true, bad
+	return 0, bad
 }
 
 // texts reads a list of texts: from the body, or from the query as name[]=a&name[]=b.

@@ -162,7 +162,8 @@ func (a *API) reject(ctx context.Context, s Stream, d *consumer.Delivery, cause 
 // encode writes the reply into buf and tells how many messages it has. Those that cannot be built become dead letters, those that do not fit
 // are given back.
 func (a *API) encode(ctx context.Context, s Stream, buf *[]byte, deliveries []*consumer.Delivery) (sent int, err error) {
-	b := append((*buf)[:0], `{"data":[`...)
+	b := (*buf)[:0]
+	b = append(b, `{"data":[`...)
 	for i, d := range deliveries {
 		start := len(b)
 		if sent > 0 {
@@ -190,7 +191,8 @@ func (a *API) encode(ctx context.Context, s Stream, buf *[]byte, deliveries []*c
 		}
 		sent++
 	}
-	*buf = append(b, "]}"...)
+	b = append(b, "]}"...)
+	*buf = b
 	return sent, nil
 }
 
@@ -207,10 +209,10 @@ func receiveOptions(p *params) (consumer.ReceiveOptions, error) {
 	if found {
 		o.Max = n
 	}
-	if o.Wait, _, err = p.duration("wait_for", 0, maxWait); err != nil {
+	if o.Wait, err = p.duration("wait_for", 0, maxWait); err != nil {
 		return o, err
 	}
-	if o.Visibility, _, err = p.duration("visibility_timeout_ms", minVisibility, maxVisibility); err != nil {
+	if o.Visibility, err = p.duration("visibility_timeout_ms", minVisibility, maxVisibility); err != nil {
 		return o, err
 	}
 	o.SameGroup, err = p.boolean("same_group")
@@ -230,7 +232,7 @@ func (a *API) nack(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	delay, _, err := r.params.duration("delay_ms", 0, maxDelay)
+	delay, err := r.params.duration("delay_ms", 0, maxDelay)
 	if err != nil {
 		return err
 	}
@@ -242,7 +244,7 @@ func (a *API) extend(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	lease, _, err := r.params.duration("visibility_timeout_ms", minVisibility, maxVisibility)
+	lease, err := r.params.duration("visibility_timeout_ms", minVisibility, maxVisibility)
 	if err != nil {
 		return err
 	}

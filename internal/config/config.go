@@ -52,7 +52,7 @@ func Load(path string) (*resource.Set, []Warning, error) {
 		return nil, nil, problem.New("config_unreadable", "the configuration file is too large").
 			WithDetail("%s has %d bytes, the limit is %d", path, info.Size(), maxFile)
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, nil, unreadable(path, err)
 	}

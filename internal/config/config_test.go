@@ -35,7 +35,7 @@ func golden(t *testing.T, file, got string) {
 	if *update {
 		require.NoError(t, os.WriteFile(file, []byte(got), 0o600))
 	}
-	want, err := os.ReadFile(file) //nolint:gosec // a test's own file
+	want, err := os.ReadFile(file)
 	require.NoError(t, err)
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s differs (-want +got), run with -update if that is intended:\n%s", file, diff)
@@ -50,7 +50,7 @@ func TestGoodFiles(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			data, err := os.ReadFile(file) //nolint:gosec // a test's own file
+			data, err := os.ReadFile(file)
 			require.NoError(t, err)
 			set, warnings, err := config.Parse(filepath.Base(file), data, testEnv)
 			require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestBadFiles(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			data, err := os.ReadFile(file) //nolint:gosec // a test's own file
+			data, err := os.ReadFile(file)
 			require.NoError(t, err)
 			set, warnings, err := config.Parse(filepath.Base(file), data, testEnv)
 			require.Nil(t, set)

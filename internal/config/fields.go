@@ -231,16 +231,15 @@ func (f *fields) texts(key string, dst *[]string) bool {
 	return ok
 }
 
-func (f *fields) tables(key string, dst *[]resource.TableName) bool {
+func (f *fields) tables(key string, dst *[]resource.TableName) {
 	var all []string
 	if !f.texts(key, &all) {
-		return false
+		return
 	}
 	*dst = make([]resource.TableName, len(all))
 	for i, name := range all {
 		(*dst)[i] = resource.ParseTableName(name)
 	}
-	return true
 }
 
 // section reads a mapping below this one.
@@ -282,8 +281,9 @@ func off(n *node) bool {
 		return len(n.entries) == 0
 	case sequence:
 		return len(n.items) == 0
+	default:
+		return slices.Contains([]string{"none", "null", "nil", "false", "0"}, strings.ToLower(n.text))
 	}
-	return slices.Contains([]string{"none", "null", "nil", "false", "0"}, strings.ToLower(n.text))
 }
 
 // json renders a node for annotations, as far as limit.
@@ -313,8 +313,9 @@ func (f *fields) json(key string, n *node, dst []byte, limit int) []byte {
 			dst = f.json(key, item, dst, limit)
 		}
 		return append(dst, ']')
+	default:
+		return f.jsonScalar(key, n, dst)
 	}
-	return f.jsonScalar(key, n, dst)
 }
 
 func (f *fields) jsonScalar(key string, n *node, dst []byte) []byte {

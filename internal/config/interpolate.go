@@ -77,7 +77,8 @@ func cutBraces(text string) (body, after string, err error) {
 			open++
 			i++
 		case text[i] == '}':
-			if open--; open == 0 {
+			open--
+			if open == 0 {
 				return text[:i], text[i+1:], nil
 			}
 		}

@@ -48,8 +48,9 @@ func (n *node) describe() string {
 		return "a mapping"
 	case sequence:
 		return "a list"
+	default:
+		return strconv.Quote(n.text)
 	}
-	return strconv.Quote(n.text)
 }
 
 // Bounds on what a document may grow to; aliases and merge keys multiply.

@@ -28,7 +28,7 @@ func ParseDuration(text string) (time.Duration, error) {
 	if err != nil || n > uint64(math.MaxInt64/int64(24*time.Hour)) {
 		return 0, errDuration
 	}
-	total := time.Duration(n) * 24 * time.Hour //nolint:gosec // bounded above
+	total := time.Duration(n) * 24 * time.Hour
 	if rest == "" {
 		return total, nil
 	}
