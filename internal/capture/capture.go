@@ -69,12 +69,14 @@ const (
 
 // Status is a moment's view for health and metrics.
 type Status struct {
-	State    State
-	Since    time.Time
-	Problem  *problem.Error   // why changes do not flow; nil while they do
-	Warnings []*problem.Error // they flow, but
-	Source   postgres.Config
-	Slot     SlotView
+	State   State
+	Since   time.Time
+	Problem *problem.Error // why changes do not flow; nil while they do
+	// Transient says that Problem may well pass by itself, as when the server restarts.
+	Transient bool
+	Warnings  []*problem.Error // they flow, but
+	Source    postgres.Config
+	Slot      SlotView
 
 	Confirmed, Durable cdc.LSN
 	Received           time.Time // last sign of life from the server
@@ -94,6 +96,7 @@ type Status struct {
 type SlotView struct {
 	Retained  int64 // bytes of WAL that it holds; -1 when not known yet
 	SafeWAL   int64 // bytes that may still be written; -1 when unlimited or not known
+	KeepSize  int64 // max_slot_wal_keep_size in bytes; -1 for no limit
 	WALStatus string
 	At        time.Time
 }
@@ -117,6 +120,7 @@ type Capture struct {
 	state      State
 	since      time.Time
 	problem    *problem.Error
+	transient  bool
 	warnings   map[string]*problem.Error
 	slot       SlotView
 	remembered Remembered
@@ -130,7 +134,7 @@ func New(deps Deps, cfg Config) *Capture {
 		deps: deps, cfg: cfg, records: records{deps.State, deps.ID},
 		advanced: make(chan struct{}, 1), raise: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		state: Connecting, since: time.Now(), warnings: map[string]*problem.Error{},
-		slot: SlotView{Retained: -1, SafeWAL: -1},
+		slot: SlotView{Retained: -1, SafeWAL: -1, KeepSize: -1},
 	}
 	c.count.latency.Store(-1)
 	c.gate.open()
@@ -241,6 +245,7 @@ func (c *Capture) failed(err error, retry time.Duration) {
 		c.since = time.Now()
 	}
 	c.state, c.problem = Stopped, p
+	c.transient = postgres.Transient(err) || p.Code == "replication_stream_lost" || p.Code == "slot_in_use"
 	c.reconnects++
 	c.mu.Unlock()
 	level := slog.LevelWarn
@@ -313,7 +318,7 @@ func (c *Capture) warn(kind string, p *problem.Error) {
 func (c *Capture) Status() Status {
 	c.mu.Lock()
 	s := Status{
-		State: c.state, Since: c.since, Problem: c.problem, Source: c.cfg.Source, Slot: c.slot, Reconnects: c.reconnects,
+		State: c.state, Since: c.since, Problem: c.problem, Transient: c.transient, Source: c.cfg.Source, Slot: c.slot, Reconnects: c.reconnects,
 		Remembered: c.remembered, Known: c.known,
 	}
 	for _, w := range c.warnings {

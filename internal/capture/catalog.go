@@ -27,6 +27,22 @@ type catalogReader struct {
 	conn    *pgx.Conn
 }
 
+// Catalog reads facts for a stream that remembers nothing.
+type Catalog struct{ reader catalogReader }
+
+// NewCatalog makes a Catalog; it connects when it is first asked.
+func NewCatalog(source postgres.Config, logger *slog.Logger) *Catalog {
+	return &Catalog{catalogReader{source: source, log: logger}}
+}
+
+// Relation returns the facts in force for a relation message.
+func (c *Catalog) Relation(ctx context.Context, m pgoutput.Relation) (*cdc.Relation, error) {
+	return c.reader.relation(ctx, m)
+}
+
+// Close ends the connection.
+func (c *Catalog) Close() { c.reader.close() }
+
 // catalogTimeout bounds one look-up; a catalog that does not answer breaks the session, which starts again.
 const catalogTimeout = 15 * time.Second
 

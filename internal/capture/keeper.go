@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,7 +44,15 @@ func (k *keeper) look(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		view := SlotView{Retained: now.Retained, SafeWAL: -1, WALStatus: now.WALStatus, At: time.Now()}
+		view := SlotView{Retained: now.Retained, SafeWAL: -1, KeepSize: -1, WALStatus: now.WALStatus, At: time.Now()}
+		// 13 and later; in MB, -1 for no limit
+		err = conn.QueryRow(ctx, "select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'").Scan(&view.KeepSize)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		if view.KeepSize > 0 {
+			view.KeepSize <<= 20
+		}
 		if now.SafeWALSize != nil {
 			view.SafeWAL = max(*now.SafeWALSize, 0)
 		}

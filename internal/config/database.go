@@ -131,6 +131,7 @@ func (f *fields) tls(db *resource.Database) {
 var connectionKeys = []string{"hostname", "port", "database", "username", "password"}
 
 func (f *fields) connection(db *resource.Database) {
+	f.text("password_file", &db.PasswordFile)
 	if n, ok := f.find("url"); ok {
 		f.connectionURL(n, db)
 		for _, key := range connectionKeys {

@@ -15,6 +15,8 @@ type Database struct {
 	Database string
 	Username string
 	Password Secret
+	// PasswordFile is read at each connect, so that a rotated password needs no restart; it wins over Password.
+	PasswordFile string
 	IPv6     bool // prefer IPv6
 
 	SSLMode     SSLMode

@@ -46,8 +46,12 @@ type Options struct {
 	StatusInterval time.Duration
 	// Nap lets the reader sleep this long when it has emptied the socket while far behind, so that the kernel gathers more for each wake-up;
 	// 0 for the default, negative for never. Light traffic is not affected.
-	Nap    time.Duration
-	Logger *slog.Logger
+	Nap time.Duration
+	// Waited is told how long each wait for input took; may be nil.
+	Waited func(time.Duration)
+	// Closing is called when ctx has ended and the reading has stopped, before the last status update: the place to sync what is complete.
+	Closing func()
+	Logger  *slog.Logger
 }
 
 const (
@@ -102,8 +106,13 @@ func Stream(ctx context.Context, conn *pgconn.PgConn, opts Options, h Handler) e
 			err = fbErr
 		}
 	}
-	if ctx.Err() != nil && fb.farewell() == nil {
-		s.awaitEnd()
+	if ctx.Err() != nil && errors.Is(err, errInterrupted) {
+		if opts.Closing != nil {
+			opts.Closing()
+		}
+		if fb.farewell() == nil {
+			s.awaitEnd()
+		}
 	}
 	return s.outcome(ctx, err)
 }
@@ -226,7 +235,13 @@ func (s *stream) more(ctx context.Context) error {
 		}
 	}
 	s.handler.Drained()
-	return s.in.fill()
+	if s.opts.Waited == nil {
+		return s.in.fill()
+	}
+	begun := time.Now()
+	err = s.in.fill()
+	s.opts.Waited(time.Since(begun))
+	return err
 }
 
 // awaitEnd reads on, dropping what comes, until the server has answered the end of the copy: closing a TCP socket with unread bytes resets it,

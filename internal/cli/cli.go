@@ -1,0 +1,110 @@
+// Package cli is the sequin command: one file per subcommand. Commands write to the streams they are given and return errors made for people;
+// Main turns those into text and an exit code.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sequinstream/sequin/internal/problem"
+)
+
+// Streams are the process's own.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Reload   <-chan os.Signal // asks serve to read its configuration again
+}
+
+// Exit codes.
+const (
+	ExitOK      = 0
+	ExitError   = 1 // it did not work
+	ExitUsage   = 2 // wrong flags or arguments
+	ExitInvalid = 3 // the configuration is not valid
+)
+
+// Version is set when a release is linked.
+var Version = "" //nolint:gochecknoglobals // the linker can set nothing else
+
+// version is the release, or what the build knows of its commit.
+func version() string {
+	if Version != "" {
+		return Version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return "dev-" + s.Value[:12]
+		}
+	}
+	return "dev"
+}
+
+// exitError carries an exit code.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// Main runs one command and returns the exit code.
+func Main(ctx context.Context, streams Streams, args []string) int {
+	root := newRoot(streams)
+	root.SetArgs(args)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	if p, ok := problem.As(err); ok {
+		fmt.Fprintln(streams.Err, p.Text())
+	} else {
+		fmt.Fprintln(streams.Err, err)
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.code
+	}
+	return ExitError
+}
+
+func newRoot(streams Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sequin",
+		Short:         "Send Postgres changes anywhere",
+		Long:          "Sequin connects to Postgres over logical replication, keeps every change in its own durable log, and hands each to independent consumers until they acknowledge it.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+	}
+	root.SetVersionTemplate("sequin {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return &exitError{ExitUsage, fmt.Errorf("%w\nsee sequin --help", err)}
+	})
+	root.AddCommand(newServe(streams), newTail(streams), newVersion(streams))
+	return root
+}
+
+func newVersion(streams Streams) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(streams.Out, "sequin", version())
+			return err
+		},
+	}
+}

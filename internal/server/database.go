@@ -1,0 +1,255 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sequinstream/sequin/internal/capture"
+	"github.com/sequinstream/sequin/internal/cdc"
+	"github.com/sequinstream/sequin/internal/changelog"
+	"github.com/sequinstream/sequin/internal/engine"
+	"github.com/sequinstream/sequin/internal/message"
+	"github.com/sequinstream/sequin/internal/postgres"
+	"github.com/sequinstream/sequin/internal/resource"
+)
+
+// database runs one source: its change log, its capture, its janitor, and the sinks that read from it. When the log's storage breaks, all of
+// them start anew on a freshly opened log; another database does not notice.
+type database struct {
+	id     string
+	server *Server
+	logger *slog.Logger
+
+	mu        sync.Mutex
+	res       resource.Database
+	wanted    map[string]declared // sinks by name
+	live      *running            // nil while the log is not open
+	openError error               // why it is not
+	since     time.Time           // when that began
+
+	task *task
+}
+
+// declared is a sink with what it refers to.
+type declared struct {
+	id       string
+	sink     resource.Sink
+	endpoint *resource.HTTPEndpoint // webhooks
+	created  bool                   // by this declaration: its start position is yet to be fixed
+}
+
+// running is one life of an open log.
+type running struct {
+	log     *changelog.Log
+	blocks  engine.Log
+	capture *capture.Capture
+	janitor *janitor
+
+	sinks    map[string]*sinkRun // by name; guarded by database.mu, as failures
+	failures map[string]error    // why declared sinks do not run, or not as declared
+
+	busyMu    sync.Mutex
+	busyAt    time.Time
+	busyWas   time.Duration
+	busyShare float64
+}
+
+func newDatabase(s *Server, id string, res resource.Database, sinks map[string]declared) *database {
+	return &database{id: id, server: s, res: res, wanted: sinks, logger: s.logger.With("database", res.Name), since: time.Now()}
+}
+
+// run opens the log and keeps its parts going until ctx ends.
+func (d *database) run(ctx context.Context) error {
+	live, err := d.open(ctx)
+	if err != nil {
+		d.mu.Lock()
+		d.openError = err
+		d.mu.Unlock()
+		return err
+	}
+	// The log outlives ctx: capture hands over its last block and consumers read until they have ended.
+	logCtx, stopLog := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLog()
+	g, gctx := errgroup.WithContext(logCtx)
+	g.Go(func() error { return live.log.Run(gctx) })
+	d.mu.Lock()
+	d.live, d.openError = live, nil
+	if err := d.applySinks(ctx); err != nil { // the others run, and changes are kept for those that do not yet
+		d.logger.Error("not every sink could be started", "reason", err)
+	}
+	d.mu.Unlock()
+	err = live.runParts(ctx, gctx)
+	d.mu.Lock()
+	d.live = nil
+	d.mu.Unlock()
+	d.server.stopSinks(live.sinks)
+	stopLog()
+	if logErr := g.Wait(); logErr != nil && ctx.Err() == nil {
+		err = fmt.Errorf("change log: %w", logErr)
+		d.mu.Lock()
+		d.openError, d.since = err, time.Now()
+		d.mu.Unlock()
+	}
+	return err
+}
+
+// runParts runs what feeds and trims the log, until ctx ends, one of them fails, or the log breaks.
+func (r *running) runParts(ctx, log context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(log, cancel)()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.capture.Run(ctx) })
+	g.Go(func() error { return r.janitor.run(ctx) })
+	return g.Wait()
+}
+
+// open recovers the log and wires what runs on it.
+func (d *database) open(ctx context.Context) (*running, error) {
+	d.mu.Lock()
+	res := d.res
+	d.mu.Unlock()
+	blocks, err := d.server.engine.Log(ctx, d.id)
+	if err != nil {
+		return nil, fmt.Errorf("open the storage of the change log: %w", err)
+	}
+	log, err := changelog.Open(ctx, changelog.Options{
+		Name: res.Name, Blocks: blocks, Logger: d.logger, MaxChangeBytes: int(res.MaxChangeBytes), CacheBytes: d.server.cacheBytes(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := captureConfig(res)
+	if err != nil {
+		return nil, err
+	}
+	live := &running{log: log, blocks: blocks, sinks: map[string]*sinkRun{}}
+	live.capture = capture.New(capture.Deps{
+		ID: d.id, Name: res.Name, Instance: d.server.instance, Version: d.server.opts.Version,
+		Log: captureLog{log}, State: d.server.engine.State(), Logger: d.logger,
+	}, cfg)
+	live.janitor = newJanitor(d, live)
+	return live, nil
+}
+
+// apply takes over a new declaration in place: a changed connection reconnects, limits take effect at the janitor's next round.
+func (d *database) apply(ctx context.Context, res resource.Database, sinks map[string]declared) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.res
+	d.res, d.wanted = res, sinks
+	if d.live == nil {
+		return nil
+	}
+	if !sameSource(old, res) {
+		cfg, err := captureConfig(res)
+		if err != nil {
+			return err
+		}
+		d.live.capture.Update(cfg)
+	}
+	return d.applySinks(ctx)
+}
+
+// sameSource tells whether the stream can go on as it is.
+func sameSource(x, y resource.Database) bool {
+	return x.Hostname == y.Hostname && x.Port == y.Port && x.Database == y.Database && x.Username == y.Username && x.Password == y.Password && x.PasswordFile == y.PasswordFile &&
+		x.IPv6 == y.IPv6 && x.SSLMode == y.SSLMode && x.SSLRootCert == y.SSLRootCert && x.SSLCert == y.SSLCert && x.SSLKey == y.SSLKey &&
+		x.Slot == y.Slot && x.Publication == y.Publication && x.MaxChangeBytes == y.MaxChangeBytes && x.HeartbeatInterval == y.HeartbeatInterval
+}
+
+// applySinks starts, updates and stops sinks so that what runs is what is wanted. d.mu is held.
+func (d *database) applySinks(ctx context.Context) error {
+	var errs []error
+	failures := map[string]error{}
+	position := sync.OnceValue(func() cdc.LSN { return d.positionNow(ctx) }) // asked once, however many sinks are new
+	for name, run := range d.live.sinks {
+		if _, keep := d.wanted[name]; !keep {
+			delete(d.live.sinks, name)
+			d.server.stopSinks(map[string]*sinkRun{name: run})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.wanted)) {
+		want := d.wanted[name]
+		if run, there := d.live.sinks[name]; there {
+			if err := run.update(ctx, want, d.res); err != nil {
+				failures[name] = err
+				errs = append(errs, fmt.Errorf("sink %q: %w", name, err))
+			}
+			continue
+		}
+		run, err := startSink(ctx, d, want, position)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("sink %q: %w", name, err))
+			failures[name] = err
+			continue
+		}
+		d.live.sinks[name] = run
+	}
+	d.live.failures = failures
+	return errors.Join(errs...)
+}
+
+// captureConfig translates a declaration.
+func captureConfig(res resource.Database) (capture.Config, error) {
+	source, err := Source(res)
+	if err != nil {
+		return capture.Config{}, err
+	}
+	return capture.Config{
+		Source: source, Database: res.Database,
+		Slot: res.Slot.Name, CreateSlot: res.Slot.CreateIfNotExists,
+		Publication: res.Publication.Name, CreatePublication: res.Publication.CreateIfNotExists, InitSQL: res.Publication.InitSQL,
+		Heartbeat: res.HeartbeatInterval, MaxChange: int(res.MaxChangeBytes),
+	}, nil
+}
+
+// Source is the connection of a declared database.
+func Source(res resource.Database) (postgres.Config, error) {
+	if res.Port < 0 || res.Port > 65535 {
+		return postgres.Config{}, fmt.Errorf("port %d is not between 0 and 65535", res.Port)
+	}
+	password := func(context.Context) (string, error) { return res.Password.Reveal(), nil }
+	if path := res.PasswordFile; path != "" {
+		password = func(context.Context) (string, error) { return readPassword(path) }
+	}
+	return postgres.Config{
+		Hosts:    []postgres.Host{{Name: res.Hostname, Port: uint16(res.Port)}},
+		Database: res.Database, User: res.Username, Password: password,
+		SSLMode: postgres.SSLMode(res.SSLMode), SSLRootCert: res.SSLRootCert, SSLCert: res.SSLCert, SSLKey: res.SSLKey, IPv6: res.IPv6,
+	}, nil
+}
+
+// readPassword reads a password file as it is now, without its final line end.
+func readPassword(path string) (string, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's own path
+	if err != nil {
+		return "", fmt.Errorf("read the password file: %w", err)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
+}
+
+// tailOf is the end that every message of a sink has.
+func tailOf(id string, res resource.Database, want declared) *message.Tail {
+	return message.NewTail(
+		message.Database{ID: id, Name: res.Name, Annotations: orEmpty(res.Annotations), Database: res.Database, Hostname: res.Hostname},
+		message.Consumer{ID: want.id, Name: want.sink.Name, Annotations: orEmpty(want.sink.Annotations)})
+}
+
+func orEmpty(annotations json.RawMessage) json.RawMessage {
+	if len(annotations) == 0 {
+		return json.RawMessage("{}")
+	}
+	return annotations
+}

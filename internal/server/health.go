@@ -1,0 +1,193 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sequinstream/sequin/internal/capture"
+	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/delivery"
+	"github.com/sequinstream/sequin/internal/health"
+	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/resource"
+)
+
+// How long things may take before they count as trouble.
+const (
+	startGrace   = 30 * time.Second // for a first connection
+	streamGrace  = 5 * time.Second  // for a reconnect: a restarted Postgres is not an incident
+	silenceLimit = 2 * time.Minute  // without a word from the server: it sends keepalives more often than that
+	failingGrace = 5 * time.Second  // of deliveries before a sink is red
+)
+
+// entities is the health of everything.
+func (s *Server) entities() []health.Entity {
+	var all []health.Entity
+	for _, d := range s.databases() {
+		all = append(all, d.health()...)
+	}
+	return all
+}
+
+func (d *database) health() []health.Entity {
+	d.mu.Lock()
+	live, res, openError, since := d.live, d.res, d.openError, d.since
+	wanted := maps.Clone(d.wanted)
+	runs, failures := map[string]*sinkRun{}, map[string]error{}
+	if live != nil {
+		runs, failures = maps.Clone(live.sinks), maps.Clone(live.failures)
+	}
+	d.mu.Unlock()
+
+	db := health.Entity{Kind: "replication_slot", ID: d.id, Name: res.Name, Status: health.OK}
+	switch {
+	case live != nil:
+		db.Status, db.Problems = live.health()
+	case openError != nil:
+		db.Problems = append(db.Problems, health.IssueOf(health.Error, asProblem(openError, "log_unavailable", "the change log cannot be opened"), since))
+	default:
+		db.Status = health.Initializing
+	}
+	db.Status = health.Worst(db.Status, db.Problems)
+	all := []health.Entity{db}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		e := health.Entity{Kind: "sink", ID: wanted[name].id, Name: name, Status: health.Initializing}
+		if run := runs[name]; run != nil {
+			e.Status, e.Problems = run.health()
+		}
+		if err := failures[name]; err != nil {
+			e.Problems = append(e.Problems, health.IssueOf(health.Error, asProblem(err, "sink_not_applied", "the sink does not run as it is declared"), since))
+		}
+		e.Status = health.Worst(e.Status, e.Problems)
+		all = append(all, e)
+	}
+	return all
+}
+
+func asProblem(err error, code, text string) *problem.Error {
+	if p, ok := problem.As(err); ok {
+		return p
+	}
+	return problem.New(code, "%s", text).WithDetail("%s", err).Because(err)
+}
+
+// health is the state of one database's capture and log.
+func (r *running) health() (health.Status, []health.Issue) {
+	st := r.capture.Status()
+	status, issues := captureHealth(st)
+	for _, w := range st.Warnings {
+		issues = append(issues, health.IssueOf(health.Warning, w, time.Time{}))
+	}
+	_, warnings := r.janitor.state()
+	for _, w := range warnings {
+		issues = append(issues, health.IssueOf(health.Warning, w, time.Time{}))
+	}
+	log := r.log.Stats()
+	if log.Blocked != nil {
+		p := problem.New("log_blocked", "the change log cannot be written").WithDetail("%s; nothing is lost, Postgres keeps what is not confirmed", log.Blocked).
+			WithHint("make room on the data directory's file system; it goes on by itself")
+		issues = append(issues, health.IssueOf(health.Error, p, log.Since))
+	}
+	if log.Gaps > 0 {
+		p := problem.New("log_damaged", "part of the change log could not be read").WithDetail("%d reads met lost entries; each sink that they concern has a recorded gap", log.Gaps).
+			WithHint("check the storage; the tables concerned may need a resync")
+		issues = append(issues, health.IssueOf(health.Error, p, time.Time{}))
+	}
+	return status, issues
+}
+
+func captureHealth(st capture.Status) (health.Status, []health.Issue) {
+	age := time.Since(st.Since)
+	switch st.State {
+	case capture.Streaming:
+		if !st.Received.IsZero() && time.Since(st.Received) > silenceLimit {
+			p := problem.New("stream_silent", "the server has not sent anything for %s", time.Since(st.Received).Round(time.Second)).
+				WithHint("check the network between Sequin and %s; the connection is given up when TCP notices", st.Source.Address())
+			return health.OK, []health.Issue{health.IssueOf(health.Error, p, st.Received)}
+		}
+		return health.OK, nil
+	case capture.Held:
+		return health.OK, []health.Issue{health.IssueOf(health.Error, st.Problem, st.Since)}
+	case capture.Waiting:
+		return health.Initializing, []health.Issue{health.IssueOf(health.Error, st.Problem, st.Since)}
+	case capture.Connecting, capture.Stopped:
+	}
+	if st.Problem == nil {
+		if age < startGrace {
+			return health.Initializing, nil
+		}
+		p := problem.New("not_streaming", "the connection to %s is not established", st.Source.Address()).WithHint("see the log of this process")
+		return health.OK, []health.Issue{health.IssueOf(health.Error, p, st.Since)}
+	}
+	if age < streamGrace && st.Transient {
+		return health.Initializing, nil
+	}
+	return health.OK, []health.Issue{health.IssueOf(health.Error, st.Problem, st.Since)}
+}
+
+// health is the state of one sink.
+func (r *sinkRun) health() (health.Status, []health.Issue) {
+	c, push := r.now()
+	st := c.Stats()
+	r.mu.Lock()
+	status := r.want.sink.Status
+	r.mu.Unlock()
+	base := health.OK
+	if status != resource.StatusActive {
+		base = health.Paused
+	}
+	var issues []health.Issue
+	report := func(severity health.Status, since time.Time, p *problem.Error) {
+		issues = append(issues, health.IssueOf(severity, p, since))
+	}
+	if st.Stopped != "" {
+		report(health.Error, time.Time{}, problem.New(string(st.Stopped), "sink %q has stopped: its dead letters have reached their bound", r.name).
+			WithDetail("%d dead letters of %d bytes", st.DeadLetters, st.DeadLetterBytes).WithHint("redrive or discard them"))
+	}
+	if st.StateError != "" {
+		report(health.Error, time.Time{}, problem.New("state_unwritable", "what sink %q acknowledged cannot be stored", r.name).WithDetail("%s", st.StateError).
+			WithHint("make room on the data directory's file system; it goes on by itself"))
+	}
+	if st.LogError != "" {
+		report(health.Error, time.Time{}, problem.New("log_unreadable", "sink %q cannot read the change log", r.name).WithDetail("%s", st.LogError))
+	}
+	if st.Gaps > 0 && st.LastGap != nil {
+		g := st.LastGap
+		report(health.Error, g.At, problem.New("sink_gap", "sink %q did not get %d messages", r.name, g.Count).
+			WithDetail("entries %d to %d, LSN %s to %s: %s %s", g.From, g.To, g.FromLSN, g.ToLSN, g.Reason, g.Detail).
+			WithHint("backfill the tables concerned in the destination"))
+	}
+	if push != nil {
+		issues = append(issues, deliveryHealth(r.name, st, push.Status())...)
+	}
+	if st.DeadLetters > 0 {
+		report(health.Warning, st.OldestDead, problem.New("dead_letters", "sink %q has %d dead letters", r.name, st.DeadLetters).
+			WithHint("look at them, then redrive or discard them"))
+	}
+	if st.Bounded != "" && st.Bounded != consumer.BoundReady {
+		report(health.Warning, time.Time{}, problem.New("sink_bounded", "sink %q waits at a bound: %s", r.name, st.Bounded).
+			WithDetail("%d in flight, %d waiting for a retry, %d behind others of their group", st.InFlight, st.WaitingRetry, st.Waiting).
+			WithHint("see why messages are not acknowledged; or raise max_ack_pending"))
+	}
+	return base, issues
+}
+
+func deliveryHealth(name string, st consumer.Stats, push delivery.Status) []health.Issue {
+	var issues []health.Issue
+	switch {
+	case push.Away != nil:
+		p := problem.New("destination_down", "the destination of sink %q fails, and is tried at intervals", name).
+			WithDetail("%s; next try %s", push.Away, push.NextTry.UTC().Format(time.RFC3339)).WithHint("mend the endpoint; delivery goes on by itself")
+		issues = append(issues, health.IssueOf(health.Error, p, push.AwaySince))
+	case !st.FailingFrom.IsZero() && time.Since(st.FailingFrom) > failingGrace:
+		p := problem.New("delivery_failing", "deliveries of sink %q fail", name).WithDetail("%s; %d messages wait for a retry", st.LastError, st.WaitingRetry).
+			WithHint("mend the endpoint; delivery goes on by itself")
+		issues = append(issues, health.IssueOf(health.Error, p, st.FailingFrom))
+	case st.WaitingRetry > 0:
+		p := problem.New("messages_retrying", "%s wait for a retry", fmt.Sprintf("%d messages of sink %q", st.WaitingRetry, name)).WithDetail("%s", st.LastError)
+		issues = append(issues, health.IssueOf(health.Warning, p, st.LastErrorAt))
+	}
+	return issues
+}

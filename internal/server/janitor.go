@@ -1,0 +1,307 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/sequinstream/sequin/internal/changelog"
+	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/store"
+)
+
+// janitor trims one change log by age and size, never below what a consumer still needs, and keeps it within its disk budget: it warns early,
+// then releases the consumers that agreed to it, then stops the reading of WAL, and when the slot in turn holds more WAL than its budget, it
+// releases the consumer that is furthest behind, because the primary must live.
+type janitor struct {
+	d     *database
+	live  *running
+	floor *problem.Error // reading is held for want of room
+
+	mu       sync.Mutex
+	warnings []*problem.Error
+	measured measurement
+}
+
+// measurement is what the last round saw.
+type measurement struct {
+	size, limit uint64
+	first, end  uint64
+	oldest      time.Time
+	at          time.Time
+	rate        float64 // bytes a second that the log grew by since the round before
+}
+
+func newJanitor(d *database, live *running) *janitor { return &janitor{d: d, live: live} }
+
+// Budget fractions and the pace of rounds.
+const (
+	warnAt, alarmAt = 0.5, 0.8
+	releaseTo       = 0.75 // of the budget, so that a release is not needed again at once
+	resumeAt        = 0.95
+	quietRound      = 5 * time.Second
+	fullRound       = 500 * time.Millisecond
+
+	maxDiskDefault   = 50 << 30
+	walBudgetDefault = 20 << 30
+)
+
+func (j *janitor) run(ctx context.Context) error {
+	for {
+		full, err := j.round(ctx)
+		if err != nil && ctx.Err() == nil {
+			j.d.logger.Warn("the change log could not be tidied", "reason", err)
+		}
+		wait := quietRound
+		if full {
+			wait = fullRound
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// laggard is a consumer that keeps the log from being trimmed.
+type laggard struct {
+	name   string
+	cursor uint64
+	run    *sinkRun // nil for a sink that is not declared any more
+	sheds  bool     // load_shedding_policy: discard_on_full
+}
+
+// laggards lists who needs what, the one furthest behind first.
+func (j *janitor) laggards(ctx context.Context) ([]laggard, error) {
+	var all []laggard
+	declared := map[string]bool{}
+	j.d.mu.Lock()
+	for name, want := range j.d.wanted {
+		declared[name] = true
+		run := j.live.sinks[name]
+		if run == nil { // declared, but it could not be started: what it needs is as safe as when it runs
+			cursor, err := consumer.StoredCursor(ctx, j.d.server.engine.State(), want.id)
+			if err != nil {
+				j.d.mu.Unlock()
+				return nil, err
+			}
+			all = append(all, laggard{name: name, cursor: cursor})
+			continue
+		}
+		all = append(all, laggard{name, run.cursor(), run, want.sink.LoadSheddingPolicy == resource.DiscardOnFull})
+	}
+	j.d.mu.Unlock()
+	known, err := j.d.server.store.List(ctx, store.Sink)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range known {
+		if id.Parent != j.d.id || declared[id.Name] {
+			continue
+		}
+		cursor, err := consumer.StoredCursor(ctx, j.d.server.engine.State(), id.ID)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, laggard{name: id.Name, cursor: cursor})
+	}
+	sort.Slice(all, func(a, b int) bool { return all[a].cursor < all[b].cursor })
+	return all, nil
+}
+
+// round trims once and looks after the budget; full says that the log is at its limit.
+func (j *janitor) round(ctx context.Context) (full bool, err error) {
+	j.d.mu.Lock()
+	res := j.d.res
+	j.d.mu.Unlock()
+	lag, err := j.laggards(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := j.trim(ctx, res, lag); err != nil {
+		return false, err
+	}
+	size, limit := j.measure(ctx, res)
+	if size < limit {
+		j.reportShare(size, limit, lag)
+		if j.floor != nil && float64(size) < resumeAt*float64(limit) {
+			j.floor = nil
+			j.live.capture.Resume()
+		}
+		return j.floor != nil, nil
+	}
+	if j.release(ctx, lag, func(l laggard) bool { return l.sheds }, "discard_on_full") {
+		return true, j.trim(ctx, res, lag)
+	}
+	j.hold(size, limit, lag)
+	if budget := j.walBudget(res); res.OnWALBudget == resource.OnWALBudgetRelease && j.live.capture.Status().Slot.Retained > budget {
+		j.release(ctx, lag, func(l laggard) bool { return l.run != nil }, "wal_budget")
+	}
+	return true, nil
+}
+
+// trim lets go of what is old or too much and nobody needs.
+func (j *janitor) trim(ctx context.Context, res resource.Database, lag []laggard) error {
+	keep := uint64(math.MaxUint64)
+	if len(lag) > 0 {
+		keep = lag[0].cursor
+	}
+	size := uint64(0)
+	if res.Retention.MaxSize > 0 {
+		size = uint64(res.Retention.MaxSize)
+	}
+	if limit := j.limit(res); size == 0 || size > limit/2 {
+		size = limit / 2 // what nobody needs must not eat the budget of what somebody does
+	}
+	_, err := j.live.log.Retain(ctx, time.Now(), res.Retention.MaxAge, size, keep)
+	if err != nil {
+		return fmt.Errorf("trim: %w", err)
+	}
+	return nil
+}
+
+// limit is the disk budget in bytes.
+func (j *janitor) limit(res resource.Database) uint64 {
+	if res.MaxDisk > 0 {
+		return uint64(res.MaxDisk)
+	}
+	return min(maxDiskDefault, max(j.d.server.engine.Usage().Total/5*4, 1))
+}
+
+// walBudget is how much WAL the slot may hold while the log is full.
+func (j *janitor) walBudget(res resource.Database) int64 {
+	if res.WALBudget > 0 {
+		return res.WALBudget
+	}
+	if keep := j.live.capture.Status().Slot.KeepSize; keep > 0 {
+		return keep / 2
+	}
+	return walBudgetDefault
+}
+
+func (j *janitor) measure(ctx context.Context, res resource.Database) (size, limit uint64) {
+	size, limit = j.live.log.Stats().Size, j.limit(res)
+	m := measurement{size: size, limit: limit, first: j.live.log.FirstSeq(), end: j.live.log.End().Seq, at: time.Now()}
+	if oldest, err := j.live.log.Oldest(ctx); err == nil {
+		m.oldest = oldest.Appended
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if past := m.at.Sub(j.measured.at).Seconds(); past > 0 && !j.measured.at.IsZero() && size > j.measured.size {
+		m.rate = float64(size-j.measured.size) / past
+	}
+	j.measured = m
+	return size, limit
+}
+
+// reportShare warns when half or four fifths of the budget are taken by what a consumer still needs.
+func (j *janitor) reportShare(size, limit uint64, lag []laggard) {
+	share := float64(size) / float64(limit)
+	var warnings []*problem.Error
+	if share >= warnAt && len(lag) > 0 && j.live.log.End().Seq > lag[0].cursor {
+		left := "at the present rate it is not filling up"
+		j.mu.Lock()
+		if rate := j.measured.rate; rate > 0 {
+			left = fmt.Sprintf("at the present rate it is full in %s", time.Duration(float64(limit-size)/rate*float64(time.Second)).Round(time.Minute))
+		}
+		j.mu.Unlock()
+		code := "log_filling"
+		if share >= alarmAt {
+			code = "log_nearly_full"
+		}
+		warnings = append(warnings, problem.New(code, "the change log takes %.0f %% of its disk budget", 100*share).
+			WithDetail("%d of %d bytes; sink %q is furthest behind, by %d entries; %s", size, limit, lag[0].name, j.live.log.End().Seq-lag[0].cursor+1, left).
+			WithHint("look at the sink with GET /healthz?sink=%s; or raise max_disk", lag[0].name))
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(warnings) > 0 && (len(j.warnings) == 0 || j.warnings[0].Code != warnings[0].Code) {
+		j.d.logger.Warn(warnings[0].Message, "code", warnings[0].Code, "detail", warnings[0].Detail, "hint", warnings[0].Hint)
+	}
+	j.warnings = warnings
+}
+
+// hold stops the reading of WAL and says whose fault it is.
+func (j *janitor) hold(size, limit uint64, lag []laggard) {
+	p := problem.New("log_full", "the change log has reached its disk budget, and reading from the slot has stopped").
+		WithDetail("%d of %d bytes", size, limit).WithHint("raise max_disk")
+	if len(lag) > 0 {
+		p = p.WithDetail("%d of %d bytes; sink %q has not acknowledged anything since entry %d", size, limit, lag[0].name, lag[0].cursor).
+			WithHint("mend sink %q, or set its status to disabled to let its messages go, or raise max_disk; WAL is kept by Postgres meanwhile", lag[0].name)
+	}
+	j.floor = p
+	j.live.capture.Hold(p)
+}
+
+// release lets the matching consumer that is furthest behind give up its oldest messages, as a recorded gap. It reports whether it did.
+func (j *janitor) release(ctx context.Context, lag []laggard, match func(laggard) bool, reason string) bool {
+	end := j.live.log.End().Seq
+	for _, l := range lag {
+		if l.run == nil || !match(l) || l.cursor > end {
+			continue
+		}
+		upTo, err := j.releasePoint(ctx)
+		if err != nil {
+			j.d.logger.Warn("no release point could be found", "reason", err)
+			return false
+		}
+		if upTo <= l.cursor {
+			return false // what fills the log is not what this consumer holds
+		}
+		if err := l.run.release(ctx, upTo, reason); err != nil {
+			j.d.logger.Warn("a consumer could not be released", "sink", l.name, "reason", err)
+			return false
+		}
+		j.d.logger.Error("a sink gave up its oldest messages because there was no room; they are a recorded gap", "sink", l.name,
+			"from", l.cursor, "to", upTo-1, "policy", reason)
+		return true
+	}
+	return false
+}
+
+// releasePoint is the number below which enough of the log could go.
+func (j *janitor) releasePoint(ctx context.Context) (uint64, error) {
+	log := j.live.log
+	oldest, err := log.Oldest(ctx)
+	if err != nil {
+		return 0, err
+	}
+	j.mu.Lock()
+	m := j.measured
+	j.mu.Unlock()
+	excess := m.size - min(m.size, uint64(releaseTo*float64(m.limit)))
+	target := oldest.Offset + excess
+	lo, hi := log.FirstSeq(), log.End().Seq+1
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		info, err := log.InfoAt(ctx, mid)
+		var gap *changelog.GapError
+		switch {
+		case errors.As(err, &gap):
+			lo = gap.To + 1
+			continue
+		case err != nil:
+			return 0, err
+		}
+		if info.Offset < target {
+			lo = info.Last + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo, nil
+}
+
+// state is the last measurement and what it warns of.
+func (j *janitor) state() (measurement, []*problem.Error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.measured, j.warnings
+}

@@ -1,0 +1,397 @@
+// Package server is the composition root: it opens the storage, introduces the packages to each other, runs what is declared and applies changes
+// of the declaration in place. Each database has a runtime of its own, each sink within it too: one's trouble shows in its health and leaves
+// its neighbours alone. Shutdown follows the data: stop reading WAL, let deliveries finish until a deadline, save what was acknowledged, confirm
+// the last LSN, close. Killing the process at any point is safe; shutdown only makes it tidy.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sequinstream/sequin/internal/api"
+	"github.com/sequinstream/sequin/internal/auth"
+	"github.com/sequinstream/sequin/internal/engine"
+	"github.com/sequinstream/sequin/internal/engine/embedded"
+	"github.com/sequinstream/sequin/internal/metrics"
+	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/sink/circuit"
+	"github.com/sequinstream/sequin/internal/sink/egress"
+	"github.com/sequinstream/sequin/internal/store"
+)
+
+// Options of a server.
+type Options struct {
+	Version         string
+	DataDir         string
+	Ephemeral       bool
+	Prune           bool // remove what is no longer declared
+	Listen          string
+	MetricsListen   string // "" for none
+	MetricsUser     string
+	MetricsPassword string
+	ShutdownTimeout time.Duration
+	Logger          *slog.Logger
+	// Engine replaces the embedded one; the server then does not close it.
+	Engine engine.Engine
+	// Instance names the installation when Engine is given.
+	Instance string
+}
+
+// drain is how long deliveries under way may take to finish; the rest of the shutdown needs some time of its own.
+func (o Options) drain() time.Duration { return max(o.ShutdownTimeout-5*time.Second, time.Second) }
+
+// Server runs everything that is declared.
+type Server struct {
+	opts     Options
+	logger   *slog.Logger
+	engine   engine.Engine
+	owned    bool // engine is ours to close
+	instance string
+	store    *store.Store
+	metrics  *metrics.Metrics
+	circuits *circuit.Group
+	egress   *egress.Policy
+	tokens   *auth.Tokens
+	routes   *api.API
+	ready    *readiness
+
+	api, metricsAPI net.Listener
+
+	applying sync.Mutex // one Apply at a time
+	mu       sync.RWMutex
+	dbs      map[string]*database // by name
+	applied  error                // what went wrong in the last Apply
+}
+
+// New opens the storage and the listeners. It starts nothing.
+func New(ctx context.Context, opts Options) (*Server, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		opts: opts, logger: opts.Logger, engine: opts.Engine, instance: opts.Instance,
+		circuits: &circuit.Group{}, dbs: map[string]*database{}, tokens: auth.NewTokens(nil),
+	}
+	if s.engine == nil {
+		e, err := embedded.Open(ctx, embedded.Options{Dir: opts.DataDir, Logger: opts.Logger, AllowEphemeral: opts.Ephemeral})
+		if err != nil {
+			return nil, err
+		}
+		s.engine, s.owned, s.instance = e, true, e.Instance()
+	}
+	s.store = store.New(s.engine.State())
+	s.metrics = metrics.New(opts.Version, s.snapshot)
+	s.ready = &readiness{state: s.engine.State()}
+	s.routes = api.New(api.Deps{Streams: streams{s}, Auth: s.tokens, Logger: s.logger})
+	if err := s.listen(ctx); err != nil {
+		return nil, errors.Join(err, s.closeEngine())
+	}
+	return s, nil
+}
+
+func (s *Server) listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	var err error
+	if s.api, err = lc.Listen(ctx, "tcp", s.opts.Listen); err != nil {
+		return fmt.Errorf("listen for the API: %w", err)
+	}
+	if s.opts.MetricsListen == "" {
+		return nil
+	}
+	if s.metricsAPI, err = lc.Listen(ctx, "tcp", s.opts.MetricsListen); err != nil {
+		return errors.Join(fmt.Errorf("listen for metrics: %w", err), s.api.Close())
+	}
+	return nil
+}
+
+func (s *Server) closeEngine() error {
+	if !s.owned {
+		return nil
+	}
+	return s.engine.Close()
+}
+
+// Addr is the address of the API.
+func (s *Server) Addr() string { return s.api.Addr().String() }
+
+// MetricsAddr is the address of /metrics, "" without.
+func (s *Server) MetricsAddr() string {
+	if s.metricsAPI == nil {
+		return ""
+	}
+	return s.metricsAPI.Addr().String()
+}
+
+// Run applies the declaration, serves until ctx ends, and shuts down. A declaration received from reload replaces the first.
+func (s *Server) Run(ctx context.Context, declared *resource.Set, reload <-chan *resource.Set) error {
+	servers := s.serve()
+	if err := s.Apply(ctx, declared); err != nil {
+		s.logger.Error("part of the declaration could not be applied", "reason", err)
+	}
+	s.logger.Info("ready", "version", s.opts.Version, "listen", s.Addr(), "metrics", s.MetricsAddr(), "data_dir", s.opts.DataDir)
+	var failed error
+	for running := true; running; {
+		select {
+		case <-ctx.Done():
+			running = false
+		case set := <-reload:
+			if err := s.Apply(ctx, set); err != nil {
+				s.logger.Error("part of the new declaration could not be applied", "reason", err)
+			}
+		case failed = <-servers.failed:
+			running = false
+		}
+	}
+	s.logger.Info("stopping")
+	return errors.Join(failed, s.shutdown(context.WithoutCancel(ctx), servers))
+}
+
+// httpServers are the two listeners' servers.
+type httpServers struct {
+	all    []*http.Server
+	failed chan error
+}
+
+func (s *Server) serve() *httpServers {
+	h := &httpServers{failed: make(chan error, 2)}
+	run := func(l net.Listener, handler http.Handler) {
+		srv := api.NewServer(handler, s.logger)
+		h.all = append(h.all, srv)
+		go func() {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				h.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+		}()
+	}
+	run(s.api, s.handler())
+	if s.metricsAPI != nil {
+		run(s.metricsAPI, s.metrics.Handler(s.opts.MetricsUser, s.opts.MetricsPassword))
+	}
+	return h
+}
+
+// shutdown ends everything in the order of the data.
+func (s *Server) shutdown(ctx context.Context, servers *httpServers) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.ShutdownTimeout+10*time.Second)
+	defer cancel()
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	s.mu.RLock()
+	all := make([]*database, 0, len(s.dbs))
+	for _, d := range s.dbs {
+		all = append(all, d)
+	}
+	s.mu.RUnlock()
+	s.routes.Drain() // long polls answer now; acknowledgements under way still find their consumers
+	var tasks []func() error
+	for _, srv := range servers.all {
+		tasks = append(tasks, func() error { return srv.Shutdown(ctx) })
+	}
+	err := together(tasks)
+	tasks = nil
+	for _, d := range all {
+		tasks = append(tasks, func() error { return d.task.stop(ctx) })
+	}
+	return errors.Join(err, together(tasks), s.closeEngine())
+}
+
+// together runs tasks side by side and joins their errors.
+func together(tasks []func() error) error {
+	errs := make([]error, len(tasks))
+	var wg sync.WaitGroup
+	for i, f := range tasks {
+		wg.Go(func() { errs[i] = f() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// stopSinks ends sinks side by side, within the shutdown's time.
+func (s *Server) stopSinks(sinks map[string]*sinkRun) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.ShutdownTimeout+5*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, r := range sinks {
+		wg.Go(func() {
+			if err := r.task.stop(ctx); err != nil {
+				s.logger.Error("a sink did not stop in time", "sink", r.name, "reason", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Apply makes what runs match what is declared, in place. What is no longer declared is held back like a paused sink, or removed with Prune. It
+// goes on after errors and returns them together.
+func (s *Server) Apply(ctx context.Context, set *resource.Set) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	err := s.apply(ctx, set)
+	s.mu.Lock()
+	s.applied = err
+	s.mu.Unlock()
+	return err
+}
+
+func (s *Server) apply(ctx context.Context, set *resource.Set) error {
+	policy, err := egress.New(egress.DefaultDeny(), nil)
+	if err != nil {
+		return err
+	}
+	s.egress = policy
+	s.tokens.Replace(auth.FromResources(set.Account.Name, set.APITokens))
+	var errs []error
+	for i := range set.Databases {
+		if err := s.applyDatabase(ctx, set, set.Databases[i]); err != nil {
+			errs = append(errs, fmt.Errorf("database %q: %w", set.Databases[i].Name, err))
+		}
+	}
+	return errors.Join(append(errs, s.retire(ctx, set))...)
+}
+
+func (s *Server) applyDatabase(ctx context.Context, set *resource.Set, res resource.Database) error {
+	id, _, err := s.store.Identify(ctx, store.Database, res.Name, "")
+	if err != nil {
+		return err
+	}
+	res.ID = id.ID
+	sinks := map[string]declared{}
+	for _, sk := range set.Sinks {
+		if sk.Database != res.Name {
+			continue
+		}
+		sinkID, created, err := s.store.Identify(ctx, store.Sink, sk.Name, id.ID)
+		if err != nil {
+			return err
+		}
+		if sinkID.Parent != id.ID {
+			return fmt.Errorf("sink %q belongs to another database, and its place in that one's changes means nothing here; declare it under another name", sk.Name)
+		}
+		sk.ID = sinkID.ID
+		d := declared{id: sinkID.ID, sink: sk, created: created}
+		if ep, ok := set.HTTPEndpoint(sk.Destination.Webhook.HTTPEndpoint); ok && sk.Destination.Type == resource.DestinationWebhook {
+			d.endpoint = ep
+		}
+		sinks[sk.Name] = d
+	}
+	s.mu.RLock()
+	db, there := s.dbs[res.Name]
+	s.mu.RUnlock()
+	if there {
+		return db.apply(ctx, res, sinks)
+	}
+	db = newDatabase(s, id.ID, res, sinks)
+	s.mu.Lock()
+	s.dbs[res.Name] = db
+	s.mu.Unlock()
+	db.task = start(db.logger, "database", db.run)
+	return nil
+}
+
+// retire deals with what was declared once and is not any more.
+func (s *Server) retire(ctx context.Context, set *resource.Set) error {
+	var errs []error
+	s.mu.RLock()
+	names := make([]string, 0, len(s.dbs))
+	for name := range s.dbs {
+		names = append(names, name)
+	}
+	s.mu.RUnlock()
+	for _, name := range names {
+		if _, keep := set.Database(name); keep {
+			continue
+		}
+		s.mu.Lock()
+		db := s.dbs[name]
+		delete(s.dbs, name)
+		s.mu.Unlock()
+		errs = append(errs, db.task.stop(ctx))
+	}
+	errs = append(errs, s.forgetSinks(ctx, set), s.forgetDatabases(ctx, set))
+	return errors.Join(errs...)
+}
+
+func (s *Server) forgetSinks(ctx context.Context, set *resource.Set) error {
+	known, err := s.store.List(ctx, store.Sink)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range known {
+		if _, keep := set.Sink(id.Name); keep {
+			continue
+		}
+		if !s.opts.Prune {
+			s.logger.Warn("a sink is no longer declared; it is held like a paused one, and its messages are kept", "sink", id.Name,
+				"hint", "declare it again, or start with --prune to remove it and what it has not delivered")
+			continue
+		}
+		if err := s.engine.State().DeletePrefix(ctx, "consumer/"+id.ID+"/"); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, s.store.Forget(ctx, store.Sink, id.Name))
+		s.metrics.Forget(id.ID, id.Name)
+		s.logger.Info("removed a sink", "sink", id.Name)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) forgetDatabases(ctx context.Context, set *resource.Set) error {
+	known, err := s.store.List(ctx, store.Database)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range known {
+		if _, keep := set.Database(id.Name); keep {
+			continue
+		}
+		if !s.opts.Prune {
+			s.logger.Warn("a database is no longer declared; its slot still holds WAL on the server", "database", id.Name,
+				"hint", "declare it again; or start with --prune to remove its change log, and drop its slot: select pg_drop_replication_slot('…')")
+			continue
+		}
+		errs = append(errs, s.engine.DropLog(ctx, id.ID), s.engine.State().DeletePrefix(ctx, "database/"+id.ID+"/"),
+			s.store.Forget(ctx, store.Database, id.Name))
+		s.logger.Info("removed a database's change log", "database", id.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// databases returns the running databases by name.
+func (s *Server) databases() []*database {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := make([]*database, 0, len(s.dbs))
+	for _, d := range s.dbs {
+		all = append(all, d)
+	}
+	slices.SortFunc(all, func(a, b *database) int { return strings.Compare(a.id, b.id) })
+	return all
+}
+
+func (s *Server) databaseID(name string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if d, ok := s.dbs[name]; ok {
+		return d.id
+	}
+	return ""
+}
+
+// cacheBytes is a database's share of the memory for decoded blocks.
+func (s *Server) cacheBytes() int64 {
+	const total, least = 48 << 20, 8 << 20
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return max(total/int64(max(len(s.dbs), 1)), least)
+}

@@ -1,0 +1,358 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sequinstream/sequin/internal/cdc"
+	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/delivery"
+	"github.com/sequinstream/sequin/internal/filter"
+	"github.com/sequinstream/sequin/internal/message"
+	"github.com/sequinstream/sequin/internal/metrics"
+	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/sink"
+	"github.com/sequinstream/sequin/internal/sink/webhook"
+)
+
+// sinkRun is a running sink: its consumer, and for a destination that is pushed to, the deliveries. When either breaks, both are opened anew.
+type sinkRun struct {
+	id       string
+	name     string
+	db       *database
+	log      consumer.Log
+	logger   *slog.Logger
+	shape    atomic.Pointer[shape]
+	observer *sinkObserver
+	task     *task
+
+	mu       sync.Mutex
+	want     declared
+	source   resource.Database
+	consumer *consumer.Consumer
+	push     *delivery.Push // nil for pull
+	used     bool           // consumer and push have run, and cannot run again
+}
+
+// shape is how a sink's messages are written.
+type shape struct {
+	format     message.Format
+	tail       *message.Tail
+	recordOnly bool
+}
+
+// encode appends the message of a delivery; a redriven dead letter has its payload already.
+func (s *shape) encode(dst []byte, d *consumer.Delivery) ([]byte, error) {
+	switch {
+	case d.Change == nil:
+		return append(dst, d.Payload...), nil
+	case s.recordOnly:
+		return message.AppendRecordOnly(dst, d.Change, s.format)
+	}
+	return message.Append(dst, d.Change, s.format, s.tail, message.Flags{Redriven: d.Redriven})
+}
+
+// startSink opens the consumer and starts its parts. The database's lock is held.
+func startSink(ctx context.Context, d *database, want declared, position func() cdc.LSN) (*sinkRun, error) {
+	r := &sinkRun{
+		id: want.id, name: want.sink.Name, db: d, log: consumerLog{d.live.log}, want: want, source: d.res,
+		logger: d.logger.With("sink", want.sink.Name), observer: newSinkObserver(d.server.metrics.Consumer(want.id, want.sink.Name)),
+	}
+	var from cdc.LSN
+	if want.created && want.sink.Start == resource.StartNow {
+		from = position()
+	}
+	if err := r.open(ctx, from); err != nil {
+		return nil, err
+	}
+	r.task = start(r.logger, "sink", r.run)
+	return r, nil
+}
+
+// open makes the consumer and its deliveries from the declaration. from is where a new consumer starts.
+func (r *sinkRun) open(ctx context.Context, from cdc.LSN) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shape.Store(shapeOf(r.db.id, r.source, r.want))
+	cfg := consumerConfig(r.want)
+	cfg.SkipBelow = from
+	c, err := consumer.Open(ctx, consumer.Deps{
+		Log: r.log, State: r.db.server.engine.State(), Logger: r.logger,
+		Encode: func(ch *cdc.Change) ([]byte, error) {
+			return r.shape.Load().encode(nil, &consumer.Delivery{Change: ch})
+		},
+	}, cfg)
+	if err != nil {
+		return err
+	}
+	var push *delivery.Push
+	if cfg.Push {
+		settings, err := r.settings(r.want)
+		if err != nil {
+			return err
+		}
+		push, err = delivery.New(delivery.Options{
+			Name: r.name, Source: c, Settings: settings, Logger: r.logger, Observer: r.observer, Drain: r.db.server.opts.drain(),
+		})
+		if err != nil {
+			return errors.Join(err, settings.Sink.Close())
+		}
+	}
+	r.consumer, r.push, r.used = c, push, false
+	return nil
+}
+
+// run works until ctx ends: first the deliveries stop, then the consumer, whose last act is to make what was acknowledged durable.
+func (r *sinkRun) run(ctx context.Context) error {
+	if r.spent() {
+		if err := r.open(ctx, 0); err != nil {
+			return err
+		}
+		r.spent()
+	}
+	c, push := r.now()
+	lower, stopLower := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLower()
+	upper, stopUpper := context.WithCancel(ctx)
+	defer stopUpper()
+	ended := make(chan error, 1)
+	go func() {
+		err := c.Run(lower)
+		stopUpper()
+		ended <- err
+	}()
+	var err error
+	if push != nil {
+		err = push.Run(upper)
+	} else {
+		<-upper.Done()
+	}
+	stopLower()
+	return errors.Join(err, <-ended)
+}
+
+// spent tells whether the parts have run before, and takes them for used from now on.
+func (r *sinkRun) spent() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.used
+	r.used = true
+	return was
+}
+
+// now returns the consumer and the push of this moment.
+func (r *sinkRun) now() (*consumer.Consumer, *delivery.Push) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.consumer, r.push
+}
+
+// update changes a running sink in place.
+func (r *sinkRun) update(ctx context.Context, want declared, source resource.Database) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if want.sink.Destination.Type != r.want.sink.Destination.Type {
+		return fmt.Errorf("the destination's type cannot change from %s to %s; declare another sink", r.want.sink.Destination.Type, want.sink.Destination.Type)
+	}
+	if reflect.DeepEqual(strip(want), strip(r.want)) && sameNames(source, r.source) {
+		return nil
+	}
+	var settings delivery.Settings
+	if r.push != nil {
+		var err error
+		if settings, err = r.settings(want); err != nil {
+			return err
+		}
+	}
+	if err := r.consumer.Update(ctx, consumerConfig(want)); err != nil {
+		return err
+	}
+	r.shape.Store(shapeOf(r.db.id, source, want))
+	r.want, r.source = want, source
+	if r.push == nil {
+		return nil
+	}
+	return r.push.Update(settings)
+}
+
+// strip leaves what a sink's declaration says, without how it came.
+func strip(d declared) declared {
+	d.created = false
+	return d
+}
+
+// sameNames tells whether messages name the database as before.
+func sameNames(a, b resource.Database) bool {
+	return a.Name == b.Name && a.Database == b.Database && a.Hostname == b.Hostname && string(a.Annotations) == string(b.Annotations)
+}
+
+func shapeOf(id string, db resource.Database, want declared) *shape {
+	return &shape{
+		format: formatOf(want.sink), recordOnly: want.sink.LegacyTransform == resource.LegacyTransformRecordOnly,
+		tail: tailOf(id, db, want),
+	}
+}
+
+func formatOf(s resource.Sink) message.Format {
+	return message.Format{
+		UnixMicros:  s.TimestampFormat == resource.TimestampUnixMicro,
+		ToastMarker: s.UnchangedToast == resource.UnchangedToastMarker,
+	}
+}
+
+// settings opens the destination and says how to deliver to it.
+func (r *sinkRun) settings(want declared) (delivery.Settings, error) {
+	cfg, err := webhookConfig(want)
+	if err != nil {
+		return delivery.Settings{}, err
+	}
+	opened, err := webhook.New(sink.Env{Name: want.sink.Name, Logger: r.logger, Timeout: want.sink.AckWait, Egress: r.db.server.egress, Circuits: r.db.server.circuits}, cfg)
+	if err != nil {
+		return delivery.Settings{}, fmt.Errorf("open the destination: %w", err)
+	}
+	linger := want.sink.BatchTimeout
+	if linger == 0 || want.sink.BatchSize <= 1 {
+		linger = -1
+	}
+	return delivery.Settings{
+		Sink: opened, Atomicity: webhook.Definition.Atomicity(cfg), BatchSize: want.sink.BatchSize, Linger: linger, Workers: want.sink.Concurrency,
+		Encode: func(dst []byte, d *consumer.Delivery) ([]byte, error) { return r.shape.Load().encode(dst, d) },
+	}, nil
+}
+
+func webhookConfig(want declared) (webhook.Config, error) {
+	if want.endpoint == nil {
+		return webhook.Config{}, fmt.Errorf("HTTP endpoint %q is not declared", want.sink.Destination.Webhook.HTTPEndpoint)
+	}
+	cfg := webhook.DefaultConfig()
+	cfg.URL, cfg.Path = want.endpoint.URL, want.sink.Destination.Webhook.HTTPEndpointPath
+	cfg.Headers = maps.Clone(want.endpoint.Headers)
+	cfg.EncryptedHeaders = map[string]string{}
+	for k, v := range want.endpoint.EncryptedHeaders {
+		cfg.EncryptedHeaders[k] = v.Reveal()
+	}
+	for _, s := range want.endpoint.SigningSecrets {
+		cfg.SigningSecrets = append(cfg.SigningSecrets, s.Reveal())
+	}
+	cfg.Batch = want.sink.Destination.Webhook.Batch
+	return cfg, nil
+}
+
+// consumerConfig translates a declaration.
+func consumerConfig(want declared) consumer.Config {
+	s := want.sink
+	cfg := consumer.Config{
+		ID: want.id, Name: s.Name, Source: sourceOf(s), Status: consumer.Status(s.Status), Push: s.Destination.Type != resource.DestinationStream,
+		AckWait: s.AckWait, MaxAckPending: s.MaxAckPending, MaxWaiting: s.MaxWaiting, MaxRetryCount: s.MaxRetryCount,
+		AckCommit: consumer.AckCommit(s.AckCommit), Start: consumer.Start(s.Start), Grouping: groupingOf(s),
+	}
+	for _, a := range s.Actions {
+		cfg.Actions = append(cfg.Actions, string(a))
+	}
+	return cfg
+}
+
+func sourceOf(s resource.Sink) filter.Source {
+	refs := func(names []resource.TableName) []filter.TableRef {
+		var out []filter.TableRef
+		for _, n := range names {
+			out = append(out, filter.TableRef{Schema: n.Schema, Name: n.Name})
+		}
+		return out
+	}
+	return filter.Source{
+		IncludeSchemas: s.Source.IncludeSchemas, ExcludeSchemas: s.Source.ExcludeSchemas,
+		IncludeTables: refs(s.Source.IncludeTables), ExcludeTables: refs(s.Source.ExcludeTables),
+	}
+}
+
+func groupingOf(s resource.Sink) consumer.Grouping {
+	switch s.MessageGrouping {
+	case resource.GroupNone:
+		return consumer.Grouping{Mode: consumer.GroupOff}
+	case resource.GroupByTable:
+		return consumer.Grouping{Mode: consumer.GroupByTable}
+	case resource.GroupByKey:
+	}
+	g := consumer.Grouping{Columns: map[filter.TableRef][]string{}}
+	for _, t := range s.Tables {
+		if len(t.GroupColumns) > 0 {
+			g.Columns[filter.TableRef{Schema: t.Name.Schema, Name: t.Name.Name}] = t.GroupColumns
+		}
+	}
+	return g
+}
+
+// positionTimeout bounds the question for the server's WAL position when a sink is created.
+const positionTimeout = 2 * time.Second
+
+// positionNow is the server's WAL position, from which on a new sink gets changes. A server that does not answer leaves the log's end, which
+// is earlier: rather more than less.
+func (d *database) positionNow(ctx context.Context) cdc.LSN {
+	ctx, cancel := context.WithTimeout(ctx, positionTimeout)
+	defer cancel()
+	lsn, err := d.askPosition(ctx)
+	if err != nil {
+		d.logger.Warn("the server did not tell its WAL position; new sinks start at the end of the change log", "reason", err)
+	}
+	return lsn
+}
+
+func (d *database) askPosition(ctx context.Context) (cdc.LSN, error) {
+	source, err := Source(d.res)
+	if err != nil {
+		return 0, err
+	}
+	conn, err := source.Connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the answer is in; a failed farewell is nothing
+	var text string
+	const query = "select (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)::text"
+	if err := conn.QueryRow(ctx, query).Scan(&text); err != nil {
+		return 0, err
+	}
+	return cdc.ParseLSN(text)
+}
+
+// sinkObserver feeds the metrics of one sink.
+type sinkObserver struct {
+	latencies *metrics.Consumer
+	attempts  atomic.Uint64
+	successes atomic.Uint64
+	failures  atomic.Uint64
+	bytes     atomic.Uint64
+}
+
+func newSinkObserver(m *metrics.Consumer) *sinkObserver { return &sinkObserver{latencies: m} }
+
+// Observe counts one delivery.
+func (o *sinkObserver) Observe(a delivery.Attempt) {
+	o.attempts.Add(uint64(a.Accepted + a.Failed))
+	o.successes.Add(uint64(a.Accepted))
+	o.failures.Add(uint64(a.Failed + a.Unbuilt))
+	if a.Accepted+a.Failed == 0 {
+		return
+	}
+	if a.Accepted > 0 {
+		o.bytes.Add(uint64(a.Bytes))
+	}
+	o.latencies.Internal(float64(a.Waited.Microseconds()))
+	o.latencies.Delivery(float64(a.Latency.Microseconds()), a.Err == nil)
+}
+
+// acked and sent count for pull sinks what Observe counts for the others.
+func (o *sinkObserver) acked(n int) { o.successes.Add(uint64(n)) }
+
+func (o *sinkObserver) sent(n int) {
+	o.attempts.Add(1)
+	o.bytes.Add(uint64(n))
+}
