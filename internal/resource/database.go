@@ -17,7 +17,7 @@ type Database struct {
 	Password Secret
 	// PasswordFile is read at each connect, so that a rotated password needs no restart; it wins over Password.
 	PasswordFile string
-	IPv6     bool // prefer IPv6
+	IPv6         bool // prefer IPv6
 
 	SSLMode     SSLMode
 	SSLRootCert string // file of trusted roots
