@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -285,4 +286,36 @@ func TestInitSQLIsItsAuthorsWord(t *testing.T) {
 	require.Equal(t, "init_sql_invalid", problem.Code(err))
 	_, err = publication.Inspect(t.Context(), conn, "p2")
 	require.ErrorIs(t, err, publication.ErrNotFound)
+}
+
+// TestKeyDroppedMeanwhile drops a primary key in a transaction that commits after the tables were chosen and before the publication is there.
+func TestKeyDroppedMeanwhile(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Shared(t).Database(t)
+	db.Exec(t, `create table stays (id int primary key); create table loses (id int primary key)`)
+	conn := db.Conn(t)
+	tx, err := db.Conn(t).Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `alter table loses drop constraint loses_pkey`)
+	require.NoError(t, err)
+
+	type outcome struct {
+		created publication.Created
+		err     error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		created, err := publication.Create(t.Context(), conn, publication.Options{Name: "pub"})
+		done <- outcome{created, err}
+	}()
+	waits := func() bool {
+		return pgtest.Value[bool](t, db, `select exists (select from pg_locks where pid = $1 and not granted)`, int32(conn.PgConn().PID()))
+	}
+	require.Eventually(t, waits, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, tx.Commit(t.Context()))
+	got := <-done
+	require.NoError(t, got.err)
+	require.Equal(t, []string{"public.stays"}, names(got.created.Tables))
+	require.Equal(t, map[string]publication.Reason{"public.loses": publication.NoKey}, reasons(got.created.LeftOut))
+	require.Empty(t, touch(t, conn))
 }

@@ -270,6 +270,29 @@ func TestInvalidatedSlotIsTold(t *testing.T) {
 	}
 }
 
+// TestIdleSlotIsInvalidated: from 18 on, a server can be told to give up slots that nobody reads.
+func TestIdleSlotIsInvalidated(t *testing.T) {
+	t.Parallel()
+	if pgtest.Shared(t).Major(t) < 18 {
+		return
+	}
+	db := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"idle_replication_slot_timeout": "1s"}}).Database(t)
+	name := db.Slot(t)
+	_, err := slot.Create(t.Context(), connector(db), slot.Options{Name: name})
+	require.NoError(t, err)
+	// The server looks at checkpoints, and only at slots that hold WAL back.
+	db.Exec(t, `select pg_logical_emit_message(false, 'filler', 'x'), pg_switch_wal(), pg_sleep(1.5)`)
+	db.Exec(t, `checkpoint`)
+	s, err := slot.Inspect(t.Context(), db.Conn(t), name)
+	require.NoError(t, err)
+	require.Equal(t, "idle_timeout", s.InvalidationReason)
+	require.False(t, s.InactiveSince.IsZero())
+	err = s.Check(db.Name, 0)
+	require.ErrorIs(t, err, slot.ErrInvalidated)
+	p, _ := problem.As(err)
+	require.Contains(t, p.Hint, "idle_replication_slot_timeout")
+}
+
 // atLeast13 keeps this test off 12, which has no limit on what a slot retains: 0 stands for the version that is being tested.
 func atLeast13() int {
 	if os.Getenv(pgtest.EnvMajor) == "12" {
