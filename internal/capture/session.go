@@ -70,6 +70,7 @@ func (s *session) stream(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 	// A writer that waits for room in the log lets go soon after the end, so that a full disk does not hold up a shutdown.
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(settleTime, func() { w.Interrupt(errStopping) }) })
 	defer stop()
+	interval := s.statusInterval(ctx, conn)
 	var beside sync.WaitGroup
 	beside.Go(func() { s.keepBound(ctx) })
 	beside.Go(func() { s.lookAfter(ctx, conn) })
@@ -77,10 +78,10 @@ func (s *session) stream(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 	s.c.waited.Store(0)
 	begun := time.Now()
 	s.c.begun.Store(begun.UnixNano())
-	s.c.deps.Logger.Info("streaming", "slot", s.cfg.Slot, "publication", s.cfg.Publication, "confirmed", s.c.confirmed().String())
+	s.c.deps.Logger.Info("streaming", "slot", s.cfg.Slot, "publication", s.cfg.Publication, "complete_to", s.c.end().String())
 	err := replication.Stream(ctx, repl, replication.Options{
 		Slot: s.cfg.Slot, Publications: []string{s.cfg.Publication}, Messages: s.version >= 140000, MaxMessage: s.cfg.MaxChange,
-		Confirmed: s.c.confirmed, Advanced: s.c.advanced, StatusInterval: s.statusInterval(ctx, conn),
+		Confirmed: s.c.confirmed, Advanced: s.c.advanced, StatusInterval: interval,
 		Waited:  func(d time.Duration) { s.c.waited.Add(int64(d)) },
 		Closing: func() { s.settle(w, h.Complete()) },
 		Logger:  s.c.deps.Logger,
