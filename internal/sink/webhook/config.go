@@ -124,7 +124,7 @@ func (c Config) parse() (parsed, error) {
 func (c Config) parseURL(wrong mistakes) *url.URL {
 	if c.Path != "" && !strings.ContainsRune("/?#", rune(c.Path[0])) {
 		wrong.add("http_endpoint_path", "must start with /, ? or #")
-	} else if _, err := url.Parse(c.Path); err != nil || strings.ContainsFunc(c.Path, unsafeInPath) {
+	} else if path, _ := cutPath(c.Path); !validPath(path) || strings.ContainsFunc(c.Path, unsafeInPath) {
 		wrong.add("http_endpoint_path", "must be a valid URL path")
 	}
 	if len(c.Path) > maxPath {
@@ -132,7 +132,7 @@ func (c Config) parseURL(wrong mistakes) *url.URL {
 	}
 	u, err := url.Parse(c.URL) // its error would repeat the URL, which may hold a password
 	switch {
-	case err != nil:
+	case err != nil || strings.ContainsFunc(c.URL, unsafeInPath):
 		wrong.add("url", "must be a valid URL")
 		return nil
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -145,23 +145,32 @@ func (c Config) parseURL(wrong mistakes) *url.URL {
 
 func unsafeInPath(r rune) bool { return r <= ' ' || r == 0x7f }
 
+func validPath(path string) bool {
+	_, err := url.PathUnescape(path)
+	return err == nil
+}
+
+// cutPath splits a sink's path into path and query. It is not a URL of its own: "//host" names no host here.
+func cutPath(s string) (path, query string) {
+	s, _, _ = strings.Cut(s, "#")
+	path, query, _ = strings.Cut(s, "?")
+	return path, query
+}
+
 // join appends the sink's path to the endpoint's URL with exactly one slash between them; the queries of both are sent. Fragments never
 // leave a client.
 func join(base *url.URL, path string) *url.URL {
 	u := *base
 	u.Fragment, u.RawFragment = "", ""
-	add, err := url.Parse(path)
-	if path == "" || err != nil {
-		return &u
-	}
-	if rest := add.EscapedPath(); rest != "" {
+	rest, query := cutPath(path)
+	if rest != "" {
 		joined := strings.TrimSuffix(u.EscapedPath(), "/") + "/" + strings.TrimPrefix(rest, "/")
 		if plain, err := url.PathUnescape(joined); err == nil {
 			u.Path, u.RawPath = plain, joined
 		}
 	}
-	if add.RawQuery != "" {
-		u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+add.RawQuery, "&")
+	if query != "" {
+		u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+query, "&")
 	}
 	return &u
 }

@@ -25,12 +25,18 @@ func (s *Sink) post(ctx context.Context, batch []sink.Message) error {
 	if err != nil {
 		return unavailable(err)
 	}
+	told := false
+	defer func() {
+		if !told { // a panic; without a word the breaker would wait for this probe for ever
+			call.Abandon()
+		}
+	}()
 	body, err := s.bodyOf(batch)
 	if err != nil {
-		call.Abandon()
 		return fmt.Errorf("compress the body: %w", err)
 	}
 	err = s.exchange(ctx, requestID(batch), body)
+	told = true
 	answer, answered := errors.AsType[*StatusError](err)
 	switch {
 	case err == nil:

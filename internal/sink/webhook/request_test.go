@@ -60,6 +60,9 @@ func TestURLs(t *testing.T) {
 		{"/hook", "?b=2", "/hook?b=2"},
 		{"/hook#there", "#here", "/hook"},
 		{"/a%2Fb", "/c%2Fd", "/a%2Fb/c%2Fd"},
+		{"", "//elsewhere.test/x", "//elsewhere.test/x"},
+		{"/hook", "//elsewhere.test/x", "/hook//elsewhere.test/x"},
+		{"/hook", "/ä", "/hook/%C3%A4"},
 	} {
 		t.Run(test.base+" "+test.path, func(t *testing.T) {
 			t.Parallel()
