@@ -170,19 +170,34 @@ func (s *Server) Major(t testing.TB) int {
 }
 
 // Restart stops the server in an orderly way and starts it again, on the same port.
-func (s *Server) Restart(t testing.TB) { s.do(t, "restart", (*throwaway.Cluster).Restart) }
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.do(t, "restart", (*throwaway.Cluster).Restart)
+}
 
 // Crash stops the server at once, with no checkpoint and no farewell, and starts it again.
-func (s *Server) Crash(t testing.TB) { s.do(t, "crash", (*throwaway.Cluster).Crash) }
+func (s *Server) Crash(t testing.TB) {
+	t.Helper()
+	s.do(t, "crash", (*throwaway.Cluster).Crash)
+}
 
 // Stop stops the server in an orderly way, which waits for replication connections to receive the rest.
-func (s *Server) Stop(t testing.TB) { s.do(t, "stop", (*throwaway.Cluster).Stop) }
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	s.do(t, "stop", (*throwaway.Cluster).Stop)
+}
 
 // Kill stops the server at once.
-func (s *Server) Kill(t testing.TB) { s.do(t, "kill", (*throwaway.Cluster).Kill) }
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	s.do(t, "kill", (*throwaway.Cluster).Kill)
+}
 
 // StartAgain starts a stopped server.
-func (s *Server) StartAgain(t testing.TB) { s.do(t, "start again", (*throwaway.Cluster).StartAgain) }
+func (s *Server) StartAgain(t testing.TB) {
+	t.Helper()
+	s.do(t, "start again", (*throwaway.Cluster).StartAgain)
+}
 
 // Configure changes settings in the running server. Those that take effect only at a start need a Restart, the others a moment.
 func (s *Server) Configure(t testing.TB, settings map[string]string) {

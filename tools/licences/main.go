@@ -45,7 +45,7 @@ func run(ctx context.Context, root, program, output string, check bool) error {
 	}
 	content := render(modules)
 	if !check {
-		return os.WriteFile(output, content, 0o644) //nolint:gosec // a file of the repository
+		return os.WriteFile(output, content, 0o644)
 	}
 	old, err := os.ReadFile(output)
 	if err != nil {
