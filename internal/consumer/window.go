@@ -41,13 +41,29 @@ func (c *Consumer) admit(m mark, refeed bool) {
 func (c *Consumer) admitGroup(t *table, m mark) {
 	g, created := c.group(t, m.a)
 	if !created {
-		c.follow(g, m.seq)
+		if e := c.entries[m.seq]; e == nil || e.state != inFlight || !c.rejoin(g, e) {
+			c.follow(g, m.seq)
+		}
 		return
 	}
 	e := c.entry(m.seq)
 	e.g, e.t = g, t
 	g.head = e
 	c.activate(e)
+}
+
+// rejoin puts a message that has been in flight since before a restart behind its group's head, if all before it are in flight as well: they
+// went out in one batch. If not, one of them failed, and this one counts as not delivered.
+func (c *Consumer) rejoin(g *group, e *entry) bool {
+	if g.tail.n == 0 && g.head.state == inFlight && g.head.g2 == nil {
+		e.g, e.t = g, g.t
+		g.extra = append(g.extra, e)
+		return true
+	}
+	l := e.lease
+	c.quiet(e)
+	c.rewriteLease(l)
+	return false
 }
 
 // admitPair admits a change of key: it goes out when it heads both groups.
