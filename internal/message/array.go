@@ -54,11 +54,11 @@ func cutBounds(b []byte) (rest []byte, ok bool) {
 	if len(b) == 0 || b[0] != '[' {
 		return b, true
 	}
-	end := bytes.IndexByte(b, '=')
-	if end < 0 {
+	bounds, rest, ok := bytes.Cut(b, []byte{'='})
+	if !ok {
 		return b, false
 	}
-	for _, c := range b[:end] {
+	for _, c := range bounds {
 		switch c {
 		case '[', ']', ':', '-', '+':
 		default:
@@ -67,7 +67,7 @@ func cutBounds(b []byte) (rest []byte, ok bool) {
 			}
 		}
 	}
-	return b[end+1:], true
+	return rest, true
 }
 
 // appendElement appends the element that b begins with and returns what follows it.

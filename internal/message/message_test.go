@@ -3,7 +3,6 @@ package message_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -256,9 +255,10 @@ func TestAppendErrors(t *testing.T) {
 
 func TestTooBigNamesWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	_, err := message.Append(nil, with(change(cdc.OpUpdate, 0, nil, nil), func(c *cdc.Change) { c.TooBig, c.Size = true, 99 }), message.Format{}, tail, message.Flags{})
+	c := with(change(cdc.OpUpdate, 0, nil, nil), func(c *cdc.Change) { c.TooBig, c.Size = true, 99 })
+	_, err := message.Append(nil, c, message.Format{}, tail, message.Flags{})
 	var p *problem.Error
-	require.True(t, errors.As(err, &p))
+	require.ErrorAs(t, err, &p)
 	require.Equal(t, `the update in table public.orders is too big: 99 bytes  [too_big]
 detail: its row was not kept; the change is at 0/1800D88, index 3
 hint:   read the row from the table by its key; raise max_change_bytes to keep such rows from now on`, p.Text())

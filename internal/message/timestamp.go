@@ -167,7 +167,10 @@ func appendInstant(dst []byte, micros int64) []byte {
 	return append(appendFraction(dst, int(micros%microsPerSecond)), 'Z')
 }
 
-func appendTwo(dst []byte, v int) []byte { return append(dst, byte('0'+v/10), byte('0'+v%10)) }
+// appendTwo appends two digits.
+func appendTwo(dst []byte, v int) []byte {
+	return append(dst, byte('0'+v/10), byte('0'+v%10)) //nolint:gosec // v is below 100
+}
 
 // appendFraction appends a point and six digits.
 func appendFraction(dst []byte, micros int) []byte {

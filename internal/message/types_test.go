@@ -21,6 +21,7 @@ type typed struct {
 const (
 	v13 = 130000
 	v14 = 140000
+	v15 = 150000
 	v17 = 170000
 )
 
@@ -77,8 +78,12 @@ var (
 			`'0'`, `{"months":0,"days":0,"microseconds":0}`, `'1 year 2 mons 3 days 04:05:06.789'`, `{"months":14,"days":3,"microseconds":14706789000}`,
 			`'-1 year 2 mons -3 days 04:05:06'`, `{"months":-10,"days":-3,"microseconds":14706000000}`, `'100 hours'`, `{"months":0,"days":0,"microseconds":360000000000}`,
 			`'-0.000001 s'`, `{"months":0,"days":0,"microseconds":-1}`, `'1 mon -1 day'`, `{"months":1,"days":-1,"microseconds":0}`,
-			`'2562047788:00:54.775807'`, `{"months":0,"days":0,"microseconds":9223372036854775807}`,
+			`'2147483647:00:00'`, `{"months":0,"days":0,"microseconds":7730941129200000000}`,
 			`'178956970 years 7 mons 2147483647 days'`, `{"months":2147483647,"days":2147483647,"microseconds":0}`,
+		}},
+		{"interval", v15, []string{
+			`'2562047788:00:54.775807'`, `{"months":0,"days":0,"microseconds":9223372036854775807}`,
+			`'-2562047788:00:54.775807'`, `{"months":0,"days":0,"microseconds":-9223372036854775807}`,
 		}},
 		{"interval", v17, []string{`'infinity'`, `"infinity"`, `'-infinity'`, `"-infinity"`}},
 		{"inet", 0, []string{`'10.0.0.1/8'`, `"10.0.0.1/8"`, `'::1'`, `"::1"`}},
@@ -136,7 +141,7 @@ var (
 		{"pair[]", 0, []string{`array[row(1, 'a "b"')::pair]`, `["(1,\"a \"\"b\"\"\")"]`}},
 		{"int4range[]", 0, []string{`array['[1,10)'::int4range]`, `["[1,10)"]`}},
 		{"vector[]", 0, []string{`array['[1,2]'::vector]`, `[[1,2]]`}},
-		{"int2vector[]", 0, []string{`array['1 2'::int2vector]`, `["1 2"]`}},
+		{"int2vector[]", 0, []string{`'{"1 2"}'`, `["1 2"]`}},
 	}
 )
 

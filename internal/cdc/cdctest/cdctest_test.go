@@ -16,15 +16,15 @@ func TestTuple(t *testing.T) {
 	require.Equal(t, cdc.Tuple("\x00\x05t\x00\x00\x00\x01anut\x00\x00\x00\x00b\x00\x00\x00\x01\x01"), row)
 	require.Equal(t, 5, row.Len())
 
-	kinds := ""
+	var kinds []byte
 	for w := row.Columns(); ; {
 		d, ok := w.Next()
 		if !ok {
 			break
 		}
-		kinds += string(d.Kind)
+		kinds = append(kinds, d.Kind)
 	}
-	require.Equal(t, "tnutb", kinds)
+	require.Equal(t, "tnutb", string(kinds))
 }
 
 func TestTupleRefusesOtherTypes(t *testing.T) {

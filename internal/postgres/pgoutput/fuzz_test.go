@@ -1,6 +1,7 @@
 package pgoutput_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(b[:len(b)-1])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := parse(b[:len(b):len(b)])
+		m, err := parse(slices.Clip(b))
 		if err != nil {
 			return
 		}

@@ -2,6 +2,7 @@ package pgoutput_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -155,7 +156,7 @@ func TestParseRefusesEveryCut(t *testing.T) {
 				require.LessOrEqual(t, syntax.Offset, n)
 				require.NotEmpty(t, syntax.What)
 			}
-			_, err := parse(append(b[:len(b):len(b)], 'x'))
+			_, err := parse(append(slices.Clip(b), 'x'))
 			require.Error(t, err, "with a byte too many")
 		})
 	}

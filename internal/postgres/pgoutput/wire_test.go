@@ -36,7 +36,7 @@ func wire(parts ...any) []byte {
 // Times on the wire count microseconds since 2000-01-01; this one is 2025-07-01T10:11:12.345678Z.
 const (
 	wireTime uint64 = 804679872345678
-	unixTime        = 1751364672345678
+	unixTime int64  = 1751364672345678
 )
 
 var (
