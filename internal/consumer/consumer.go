@@ -28,6 +28,7 @@ type Consumer struct {
 	encode func(*cdc.Change) ([]byte, error)
 	keys   keys
 	tag    uint64
+	limits bounds
 
 	scanWake   chan struct{} // the scan may have more to do
 	timerWake  chan struct{} // there is an earlier deadline
@@ -88,15 +89,27 @@ type Consumer struct {
 	stats                     counters
 }
 
-// Bounds of the window. A consumer that reaches one waits.
-const (
-	maxReady        = 8192    // messages that could be handed out
-	maxPages        = 4096    // pages of the done set: 16.7 million messages when every page has one that is not done
-	maxDistance     = 1 << 30 // messages between the cursor and the frontier
-	maxBacklogBytes = 4 << 20 // behind blocked groups: some 2 to 4 million messages
-	maxBurials      = 1024
-	maxLeaseItems   = 1000
-)
+// bounds of the window. A consumer that reaches one waits.
+type bounds struct {
+	ready    int    // messages that could be handed out
+	pages    int    // of the done set
+	distance uint64 // messages between the cursor and the frontier
+	backlog  int    // bytes for messages behind blocked groups
+	burials  int    // messages that are becoming dead letters
+}
+
+func defaultBounds() bounds {
+	return bounds{
+		ready:    8192,
+		pages:    4096, // 16.7 million messages when every page has one that is not done
+		distance: 1 << 30,
+		backlog:  4 << 20, // some 2 to 4 million messages
+		burials:  1024,
+	}
+}
+
+// maxLeaseItems keeps a lease's record small.
+const maxLeaseItems = 1000
 
 // Open reads the consumer's state, or writes the first. The time it takes does not depend on what waits in the log.
 func Open(ctx context.Context, deps Deps, cfg Config) (*Consumer, error) {
@@ -111,7 +124,7 @@ func Open(ctx context.Context, deps Deps, cfg Config) (*Consumer, error) {
 	c := &Consumer{
 		log: deps.Log, state: deps.State, encode: deps.Encode, cfg: cfg, rand: r,
 		logger: deps.Logger.With("consumer", cfg.Name),
-		keys:   newKeys(cfg.ID), tag: consumerTag(cfg.ID),
+		keys:   newKeys(cfg.ID), tag: consumerTag(cfg.ID), limits: defaultBounds(),
 		scanWake: make(chan struct{}, 1), timerWake: make(chan struct{}, 1), commitWake: make(chan struct{}, 1),
 		buryWake: make(chan struct{}, 1), stopped: make(chan struct{}),
 		redrives: map[uint64]*entry{}, leases: map[uint64]*lease{}, batch: newBatch(),

@@ -115,7 +115,7 @@ func (c *Consumer) Ack(ctx context.Context, ids []string) error {
 		if !c.known(id) {
 			continue
 		}
-		if id.Seq >= c.next && !c.done.has(id.Seq) && len(c.done.pages) >= maxPages {
+		if id.Seq >= c.next && !c.done.has(id.Seq) && len(c.done.pages) >= c.limits.pages {
 			c.mu.Unlock()
 			return problem.New("too_far_ahead", "message %d is too far ahead of the oldest unacknowledged one", id.Seq).
 				WithHint("acknowledge older messages first")

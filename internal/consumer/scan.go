@@ -82,11 +82,11 @@ func (c *Consumer) frontier() (at, epoch uint64, ok bool) {
 
 // wakeScan lets the scan go on if it waits for room and there is some. Called with c.mu held.
 func (c *Consumer) wakeScan() {
-	if c.readyN > maxReady/2 {
+	if c.readyN > c.limits.ready/2 {
 		return
 	}
 	// Not at the first message that goes, or the scan would be woken for each.
-	roomy := c.backlogBytes <= maxBacklogBytes/4*3 && c.bound() == ""
+	roomy := c.backlogBytes <= c.limits.backlog/4*3 && c.bound() == ""
 	if len(c.refeed) > 0 || (c.scanWaits && c.cfg.Status != Disabled && roomy) {
 		wake(c.scanWake)
 	}
@@ -95,13 +95,13 @@ func (c *Consumer) wakeScan() {
 // bound is why no more may be scanned, or "". Called with c.mu held.
 func (c *Consumer) bound() Bound {
 	switch {
-	case c.readyN >= maxReady:
+	case c.readyN >= c.limits.ready:
 		return BoundReady
-	case c.backlogBytes >= maxBacklogBytes:
+	case c.backlogBytes >= c.limits.backlog:
 		return BoundBacklog
-	case len(c.done.pages) >= maxPages, c.next >= c.done.cursor+maxDistance:
+	case len(c.done.pages) >= c.limits.pages, c.next >= c.done.cursor+c.limits.distance:
 		return BoundDistance
-	case len(c.burials) >= maxBurials:
+	case len(c.burials) >= c.limits.burials:
 		return BoundDeadLetters
 	}
 	return ""
@@ -224,7 +224,7 @@ func (c *Consumer) passTrimmed(ctx context.Context, at, first, epoch uint64) boo
 
 // nextRefeed is a table whose fence was passed. Called with c.mu held.
 func (c *Consumer) nextRefeed() *table {
-	if len(c.refeed) == 0 || c.readyN > maxReady/2 {
+	if len(c.refeed) == 0 || c.readyN > c.limits.ready/2 {
 		return nil
 	}
 	return c.refeed[0]

@@ -202,7 +202,7 @@ func (c *Consumer) pick(limit int, same bool) []pick {
 	if !sorted {
 		sortPicks(picks)
 	}
-	if c.readyN <= maxReady/2 {
+	if c.readyN <= c.limits.ready/2 {
 		c.wakeScan()
 	}
 	return picks
