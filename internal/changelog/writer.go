@@ -105,10 +105,15 @@ func (w *Writer) Interrupt(cause error) {
 	})
 }
 
-// Relation puts a description in force for the changes that name its SourceID from here on. The Relation is not kept.
+// Relation puts a description in force for the changes that name its SourceID from here on. The Relation is not kept. One that could not be
+// read back, with a key column that it does not have, fails the next write.
 func (w *Writer) Relation(r *cdc.Relation) {
 	text := appendRelation(nil, r)
 	if old, ok := w.relations[r.SourceID]; ok && bytes.Equal(old.text, text) {
+		return
+	}
+	if _, err := decodeRelation(text); err != nil {
+		_ = w.fail(fmt.Errorf("change log: the description of relation %d (%s.%s) contradicts itself", r.SourceID, r.Schema, r.Name)) // the next write returns it
 		return
 	}
 	w.relations[r.SourceID] = &relation{text: text}
