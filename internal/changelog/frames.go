@@ -64,7 +64,7 @@ func appendCommit(b []byte, end, final cdc.LSN) []byte {
 
 // appendChange appends an insert, update or delete. A nil row is left out; kind says which ones there are.
 func appendChange(b []byte, kind byte, relation uint16, old, row cdc.Tuple) []byte {
-	b = append(b, kind, byte(relation), byte(relation>>8))
+	b = binary.LittleEndian.AppendUint16(append(b, kind), relation)
 	if kind >= frameUpdateKey {
 		b = binary.AppendUvarint(b, uint64(len(old)))
 		b = append(b, old...)
@@ -83,7 +83,7 @@ func appendMessage(b []byte, kind byte, prefix string, content []byte) []byte {
 }
 
 func appendTooBig(b []byte, op cdc.Op, relation uint16, size int) []byte {
-	b = append(b, frameTooBig, byte(op), byte(relation), byte(relation>>8))
+	b = binary.LittleEndian.AppendUint16(append(b, frameTooBig, byte(op)), relation)
 	return binary.AppendUvarint(b, uint64(size)) //nolint:gosec // sizes are not negative
 }
 

@@ -226,7 +226,7 @@ func (w *Writer) truncate(flags byte, total int, sourceIDs []uint32) error {
 	}
 	b := w.cur
 	b.frames = append(b.frames, frameTruncate, flags)
-	b.frames = binary.AppendUvarint(b.frames, uint64(total))
+	b.frames = binary.AppendUvarint(b.frames, uint64(total)) //nolint:gosec // a length
 	b.frames = binary.AppendUvarint(b.frames, uint64(len(relations)))
 	for _, r := range relations {
 		b.frames = binary.LittleEndian.AppendUint16(b.frames, b.ref(r))
