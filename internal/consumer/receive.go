@@ -59,7 +59,7 @@ func (c *Consumer) poll(ctx context.Context, o ReceiveOptions, over <-chan time.
 		c.receiving--
 		c.mu.Unlock()
 	}()
-	return c.acquire(ctx, o.Max, o.SameGroup, over)
+	return c.acquire(ctx, o.Max, o.SameGroup, over, nil)
 }
 
 // leaseOut leases deliveries durably. One that was acknowledged meanwhile is left out.

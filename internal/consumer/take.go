@@ -61,7 +61,7 @@ func (c *Consumer) Take(ctx context.Context, o TakeOptions) ([]*Delivery, error)
 	}
 	o.Max = max(o.Max, 1)
 	for {
-		picks, err := c.acquire(ctx, o.Max, o.SameGroup, nil)
+		picks, err := c.acquire(ctx, o.Max, o.SameGroup, nil, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -82,7 +82,7 @@ func (c *Consumer) linger(ctx context.Context, o TakeOptions, picks []pick) ([]p
 	over := time.NewTimer(o.Linger)
 	defer over.Stop()
 	for len(picks) < o.Max {
-		more, err := c.acquire(ctx, o.Max-len(picks), o.SameGroup, over.C)
+		more, err := c.acquire(ctx, o.Max-len(picks), o.SameGroup, over.C, o.Hurry)
 		if err != nil {
 			c.giveBack(picks)
 			return nil, err
@@ -105,8 +105,8 @@ func sortPicks(picks []pick) {
 	})
 }
 
-// acquire waits for messages and puts them in flight: at least one, or none when over fires.
-func (c *Consumer) acquire(ctx context.Context, limit int, same bool, over <-chan time.Time) ([]pick, error) {
+// acquire waits for messages and puts them in flight: at least one, or none when over or hurry fires.
+func (c *Consumer) acquire(ctx context.Context, limit int, same bool, over <-chan time.Time, hurry <-chan struct{}) ([]pick, error) {
 	w := &waiter{limit: limit, same: same}
 	c.mu.Lock()
 	if c.isStopped() {
@@ -128,6 +128,7 @@ func (c *Consumer) acquire(ctx context.Context, limit int, same bool, over <-cha
 	select {
 	case <-w.served:
 	case <-over:
+	case <-hurry:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}

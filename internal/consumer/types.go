@@ -54,10 +54,11 @@ type Delivery struct {
 
 // TakeOptions shapes one batch of a push consumer.
 type TakeOptions struct {
-	Max       int           // messages, at least 1
-	MaxBytes  int           // of Delivery.Size; the first message always fits; 0 for no limit
-	Linger    time.Duration // how long to wait for a fuller batch once there is one message
-	SameGroup bool          // several messages of one group, in order, may share the batch
+	Max       int             // messages, at least 1
+	MaxBytes  int             // of Delivery.Size; the first message always fits; 0 for no limit
+	Linger    time.Duration   // how long to wait for a fuller batch once there is one message
+	Hurry     <-chan struct{} // a value ends the lingering: whoever delivers has nothing else to do; nil for never
+	SameGroup bool            // several messages of one group, in order, may share the batch
 }
 
 // ReceiveOptions shapes one pull.

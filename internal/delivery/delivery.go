@@ -36,7 +36,7 @@ type Settings struct {
 	Encode     Encoder
 	BatchSize  int           // messages at most; 0 for 1
 	BatchBytes int           // bytes of a batch on the wire, at most; 0 for DefaultBatchBytes
-	Linger     time.Duration // how long an incomplete batch waits (batch_timeout_ms); 0 for DefaultLinger, negative for not at all
+	Linger     time.Duration // how long an incomplete batch waits while others are delivered (batch_timeout_ms); 0 for DefaultLinger, negative for not at all
 	Workers    int           // deliveries at a time; 0 for DefaultWorkers()
 }
 
@@ -92,8 +92,10 @@ type Push struct {
 	observer Observer
 	drain    time.Duration
 
-	turn  chan struct{} // held by the one worker that takes; deliveries do not need it
-	stats stats
+	turn     chan struct{} // held by the one worker that takes; deliveries do not need it
+	stats    stats
+	carrying atomic.Int64  // workers that have taken a batch and are not done with it
+	hurry    chan struct{} // has a value once there is none
 
 	mu         sync.Mutex
 	current    *generation
@@ -121,7 +123,7 @@ func New(o Options) (*Push, error) {
 	}
 	return &Push{
 		name: o.Name, source: o.Source, logger: logger.With(slog.String("consumer", o.Name)), observer: o.Observer, drain: max(drain, 0),
-		turn: make(chan struct{}, 1), updated: make(chan struct{}), cancelTake: func() {},
+		turn: make(chan struct{}, 1), hurry: make(chan struct{}, 1), updated: make(chan struct{}), cancelTake: func() {},
 		current: newGeneration(settings, &shared{sink: settings.Sink}),
 	}, nil
 }

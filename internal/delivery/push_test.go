@@ -126,9 +126,42 @@ func TestWhatIsAskedOfTheConsumer(t *testing.T) {
 			require.Equal(t, sameGroup, o.SameGroup)
 			require.Equal(t, 7, o.Max)
 			require.Equal(t, 999, o.MaxBytes)
-			require.Equal(t, time.Second, o.Linger)
+			require.Zero(t, o.Linger, "with nothing at the sink, waiting for a fuller batch only costs time")
+			require.NotNil(t, o.Hurry)
 		})
 	}
+}
+
+// While a delivery is under way the next batch may fill; once it is back, nothing waits any longer.
+func TestBatchesLingerOnlyWhileOthersAreDelivered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(letters("a")...)
+		answer := make(chan struct{})
+		_, stop := start(t, delivery.Options{Source: q, Settings: delivery.Settings{
+			BatchSize: 7, Linger: time.Second, Workers: 2,
+			Sink: to(func(context.Context, []sink.Message) error { <-answer; return nil }),
+		}})
+		synctest.Wait()
+		q.mu.Lock()
+		require.Len(t, q.options, 2)
+		second := q.options[1]
+		q.mu.Unlock()
+		require.Equal(t, time.Second, second.Linger)
+		select {
+		case <-second.Hurry:
+			t.Fatal("nothing has come back yet")
+		default:
+		}
+		answer <- struct{}{}
+		synctest.Wait()
+		select {
+		case <-second.Hurry:
+		default:
+			t.Fatal("the sink has nothing to do, and the batch still lingers")
+		}
+		require.NoError(t, stop())
+	})
 }
 
 // A destination that does not answer holds as many messages as its workers carry, and no more.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/sink"
@@ -47,7 +48,7 @@ func (p *Push) round(taking, delivering, settling context.Context, gen *generati
 		return nil // stopped or updated while waiting: the worker's loop sees it
 	}
 	batch, err := p.source.Take(taking, consumer.TakeOptions{
-		Max: gen.BatchSize, MaxBytes: gen.BatchBytes, Linger: gen.Linger, SameGroup: gen.Atomicity != sink.PerMessage,
+		Max: gen.BatchSize, MaxBytes: gen.BatchBytes, Linger: p.linger(gen), Hurry: p.hurry, SameGroup: gen.Atomicity != sink.PerMessage,
 	})
 	switch {
 	case taking.Err() != nil: // whatever Take returned, these settings or this run are over
@@ -55,10 +56,36 @@ func (p *Push) round(taking, delivering, settling context.Context, gen *generati
 	case err != nil:
 		return errors.Join(fmt.Errorf("take messages of %q: %w", p.name, err), p.giveBack(settling, batch))
 	}
+	p.carrying.Add(1)
+	defer p.carried()
 	if !probe || gen.gate.isOpen() {
 		pass()
 	}
 	return p.deliver(delivering, settling, gen, batch)
+}
+
+// linger is how long a batch may wait to fill: not at all while no other is under way, for then waiting only costs time. It ends early when that
+// comes to be so.
+func (p *Push) linger(gen *generation) time.Duration {
+	select {
+	case <-p.hurry: // of an earlier batch
+	default:
+	}
+	if p.carrying.Load() == 0 {
+		return 0
+	}
+	return gen.Linger
+}
+
+// carried tells a batch that lingers when no other is under way any more.
+func (p *Push) carried() {
+	if p.carrying.Add(-1) > 0 {
+		return
+	}
+	select {
+	case p.hurry <- struct{}{}:
+	default:
+	}
 }
 
 // giveBack settles messages that were taken and will not be tried.

@@ -172,6 +172,9 @@ func (r *sinkRun) update(ctx context.Context, want declared, source resource.Dat
 		}
 	}
 	if err := r.consumer.Update(ctx, consumerConfig(want)); err != nil {
+		if settings.Sink != nil {
+			err = errors.Join(err, settings.Sink.Close())
+		}
 		return err
 	}
 	r.shape.Store(shapeOf(r.db.id, source, want))
@@ -179,7 +182,10 @@ func (r *sinkRun) update(ctx context.Context, want declared, source resource.Dat
 	if r.push == nil {
 		return nil
 	}
-	return r.push.Update(settings)
+	if err := r.push.Update(settings); err != nil {
+		return errors.Join(err, settings.Sink.Close())
+	}
+	return nil
 }
 
 // strip leaves what a sink's declaration says, without how it came.
