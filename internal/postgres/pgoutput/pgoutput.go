@@ -33,7 +33,10 @@ const (
 	KindStreamPrepare    byte = 'p'
 )
 
-// Kind is the message's kind byte, and 0 for an empty message. It may be one that this package does not know; the caller counts those.
+// Kind is the message's kind byte. It may be one that this package does not know; the caller counts those and goes on.
+//
+// It is 0 for an empty message, which means nothing and does come: PostgreSQL 12 and 13 send one in place of an Origin that they do not find,
+// such as one that the transaction itself created.
 func Kind(b []byte) byte {
 	if len(b) == 0 {
 		return 0
