@@ -109,7 +109,7 @@ func (s *store) begin(ctx context.Context, size int, build func(w *write) error)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	w := &write{s: s, batch: s.db.NewBatchWithSize(size+64, pebble.WithMaxRetainedSizeBytes(2*maxPart))}
+	w := &write{s: s, batch: s.db.NewBatchWithSize(size+64, pebble.WithMaxRetainedSizeBytes(2*maxBatch))}
 	reserved := s.reserved
 	err := build(w)
 	if err == nil && s.failure() != nil {

@@ -21,8 +21,12 @@ const (
 	partKind   = 'p' // l<id>p<first><incarnation><part>: its bytes
 )
 
-// maxPart bounds the bytes of one part, and so of one batch in the store: small writes of others get their turn in between.
-const maxPart = 1 << 20
+// partSize is the size of every part of a block but the last, and belongs to the format. It is small because Pebble, when a checksum does
+// not match, tries whether flipping any one bit of the data would repair it: half a second for 32 KiB, half a minute for 1 MiB.
+const partSize = 32 << 10
+
+// maxBatch bounds the data of one batch: small writes of others get their turn in between.
+const maxBatch = 1 << 20
 
 // maxBlock is the largest block that the store takes.
 const maxBlock = 1 << 30
@@ -110,7 +114,7 @@ type header struct {
 
 const headerSize = 8 + 8 + 4
 
-func (h header) parts() uint32 { return uint32((h.size + maxPart - 1) / maxPart) }
+func (h header) parts() uint32 { return uint32((h.size + partSize - 1) / partSize) }
 
 func (h header) encode(key []byte) []byte {
 	b := make([]byte, 0, headerSize)

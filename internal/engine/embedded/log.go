@@ -166,7 +166,7 @@ func (l *Log) Append(ctx context.Context, blocks ...engine.Block) error {
 	}
 	for len(blocks) > 0 {
 		n, size := 0, 0
-		for n < len(blocks) && size+len(blocks[n].Data) <= maxPart {
+		for n < len(blocks) && size+len(blocks[n].Data) <= maxBatch {
 			size += len(blocks[n].Data)
 			n++
 		}
@@ -220,7 +220,7 @@ func (l *Log) appendable(ctx context.Context, blocks []engine.Block) error {
 
 // appendSmall writes blocks that fit one batch.
 func (l *Log) appendSmall(ctx context.Context, size int, blocks []engine.Block) error {
-	err := l.e.commit(ctx, size+128*len(blocks), func(w *write) error {
+	err := l.e.commit(ctx, batchSize(size, len(blocks)), func(w *write) error {
 		for _, b := range blocks {
 			incarnation, err := w.revision()
 			if err != nil {
@@ -232,10 +232,8 @@ func (l *Log) appendSmall(ctx context.Context, size int, blocks []engine.Block) 
 				}
 			}
 			h := header{incarnation: incarnation, size: uint64(len(b.Data))}
-			if len(b.Data) > 0 {
-				if err := w.part(partKey(l.id, b.First, incarnation, 0), b.Data); err != nil {
-					return err
-				}
+			if err := w.parts(l.id, b.First, incarnation, 0, b.Data); err != nil {
+				return err
 			}
 			if err := w.header(l.id, b.First, h); err != nil {
 				return err
@@ -250,25 +248,28 @@ func (l *Log) appendSmall(ctx context.Context, size int, blocks []engine.Block) 
 	return err
 }
 
-// appendBig writes a block in parts, a batch each, and its header with the last. A crash in between leaves parts without a header, which
-// nobody sees; they go when the block is written again or trimmed.
+// batchSize guesses the bytes of a batch with so much data.
+func batchSize(data, blocks int) int {
+	const perPart, perBlock = 48, 192
+	return data + data/partSize*perPart + blocks*perBlock
+}
+
+// appendBig writes a block in several batches, and its header with the last. A crash in between leaves parts without a header, which nobody
+// sees; they go when the block is written again or trimmed.
 func (l *Log) appendBig(ctx context.Context, b engine.Block) error {
-	var h header
-	for n := uint32(0); n == 0 || n < h.parts(); n++ {
-		from := int(n) * maxPart
-		data := b.Data[from:min(from+maxPart, len(b.Data))]
-		err := l.e.commit(ctx, len(data)+192, func(w *write) error {
-			if n == 0 {
-				incarnation, err := w.revision()
-				if err != nil {
+	h := header{size: uint64(len(b.Data))}
+	for from := 0; from < len(b.Data); from += maxBatch {
+		data := b.Data[from:min(from+maxBatch, len(b.Data))]
+		err := l.e.commit(ctx, batchSize(len(data), 1), func(w *write) (err error) {
+			if from == 0 {
+				if h.incarnation, err = w.revision(); err != nil {
 					return err
 				}
-				h = header{incarnation: incarnation, size: uint64(len(b.Data))}
 			}
-			if err := w.part(partKey(l.id, b.First, h.incarnation, n), data); err != nil {
+			if err := w.parts(l.id, b.First, h.incarnation, uint32(from/partSize), data); err != nil { //nolint:gosec // at most 1 GiB
 				return err
 			}
-			if n+1 < h.parts() {
+			if from+len(data) < len(b.Data) {
 				return nil
 			}
 			older := partKey(l.id, b.First, h.incarnation, 0)
@@ -292,12 +293,21 @@ func (l *Log) advance(first uint64) {
 	}
 }
 
-func (w *write) part(key, data []byte) error {
-	op := w.batch.SetDeferred(len(key), crcSize+len(data))
-	copy(op.Key, key)
-	binary.BigEndian.PutUint32(op.Value, checksum(key, data))
-	copy(op.Value[crcSize:], data)
-	return op.Finish()
+// parts writes data as parts from number n on.
+func (w *write) parts(id uint32, first, incarnation uint64, n uint32, data []byte) error {
+	for ; len(data) > 0; n++ {
+		part := data[:min(partSize, len(data))]
+		data = data[len(part):]
+		key := partKey(id, first, incarnation, n)
+		op := w.batch.SetDeferred(len(key), crcSize+len(part))
+		copy(op.Key, key)
+		binary.BigEndian.PutUint32(op.Value, checksum(key, part))
+		copy(op.Value[crcSize:], part)
+		if err := op.Finish(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *write) header(id uint32, first uint64, h header) error {

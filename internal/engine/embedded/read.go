@@ -177,12 +177,14 @@ func (r *reader) block(first uint64, h header, err error) (engine.Block, error) 
 		return engine.Block{}, err
 	}
 	data := make([]byte, 0, h.size)
-	for n := range h.parts() {
-		key := partKey(r.id, first, h.incarnation, n)
-		r.it.SetBounds(key, append(bytes.Clone(key), 0))
-		if data, err = r.part(key, data); err != nil {
+	parts := h.parts()
+	r.it.SetBounds(partKey(r.id, first, h.incarnation, 0), partKey(r.id, first, h.incarnation, parts))
+	valid := r.it.First()
+	for n := range parts {
+		if data, err = r.part(valid, partKey(r.id, first, h.incarnation, n), data); err != nil {
 			return engine.Block{}, r.damaged(first, err)
 		}
+		valid = r.it.Next()
 	}
 	if uint64(len(data)) != h.size {
 		return engine.Block{}, r.damaged(first, fmt.Errorf("%w: block of %d bytes, want %d", engine.ErrCorrupt, len(data), h.size))
@@ -190,11 +192,12 @@ func (r *reader) block(first uint64, h header, err error) (engine.Block, error) 
 	return engine.Block{First: first, Data: data}, nil
 }
 
-func (r *reader) part(key, dst []byte) ([]byte, error) {
-	if !r.it.First() {
-		if err := r.it.Error(); err != nil {
-			return nil, storageError(err)
-		}
+// part appends the part that the iterator stands on.
+func (r *reader) part(valid bool, key, dst []byte) ([]byte, error) {
+	if err := r.it.Error(); err != nil {
+		return nil, storageError(err)
+	}
+	if !valid || !bytes.Equal(r.it.Key(), key) {
 		return nil, fmt.Errorf("%w: block part is missing", engine.ErrCorrupt)
 	}
 	v, err := r.it.ValueAndErr()
