@@ -105,7 +105,7 @@ type waitingMessage struct {
 func (h *Handler) Data(msg []byte) error {
 	h.count.messages.Add(1)
 	h.count.bytes.Add(uint64(len(msg)))
-	switch msg[0] {
+	switch pgoutput.Kind(msg) {
 	case 'I':
 		return h.insert(msg)
 	case 'U':
@@ -124,6 +124,8 @@ func (h *Handler) Data(msg []byte) error {
 		return h.message(msg)
 	case 'Y', 'O':
 		return nil // types are read from the catalog; an origin changes nothing of what its transaction did
+	case 0:
+		return nil
 	default:
 		h.unknown(msg[0])
 		return nil

@@ -298,8 +298,11 @@ func (s *stream) copyData(body []byte) error {
 	}
 	switch body[0] {
 	case 'w':
-		if len(body) < xlogHeader+1 {
+		if len(body) < xlogHeader {
 			return fmt.Errorf("XLogData of %d bytes is too short", len(body))
+		}
+		if len(body) == xlogHeader {
+			return nil // 12 and 13 send an empty message in place of an origin that the transaction itself created
 		}
 		s.noteAge(body)
 		return s.handler.Data(body[xlogHeader:])
