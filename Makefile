@@ -36,7 +36,7 @@ test: pg ## Run every test against real Postgres, with the race detector
 	$(GO) -C tools test ./...
 
 .PHONY: test-matrix
-test-matrix: pg-all ## Run the tests that use Postgres on each of 12 to 18
+test-matrix: ## Run the tests that use Postgres on each of 12 to 18
 	scripts/test-matrix $(ARGS)
 
 .PHONY: race
