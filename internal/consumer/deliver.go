@@ -96,6 +96,9 @@ func (l *loader) add(ctx context.Context, p pick) error {
 			return err
 		}
 		dead, err := l.c.DeadLetter(ctx, p.seq)
+		if errors.Is(err, ErrNotFound) {
+			return errMissing // discarded meanwhile
+		}
 		if err != nil {
 			return err
 		}

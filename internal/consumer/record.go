@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,11 +68,8 @@ func (k keys) number(dir string, n uint64) string {
 // parseNumber is the number at the end of a key of dir.
 func (k keys) parseNumber(dir, key string) (uint64, error) {
 	s, ok := strings.CutPrefix(key, k.prefix+dir)
-	var n uint64
-	if !ok || len(s) != 16 {
-		return 0, fmt.Errorf("key %q: %w", key, errRecord)
-	}
-	if _, err := fmt.Sscanf(s, "%016x", &n); err != nil {
+	n, err := strconv.ParseUint(s, 16, 64)
+	if !ok || len(s) != 16 || err != nil {
 		return 0, fmt.Errorf("key %q: %w", key, errRecord)
 	}
 	return n, nil
