@@ -130,10 +130,10 @@ func (a *appender) last(ctx context.Context) error {
 
 // stopped is the outcome of Run after err: being asked to stop is none.
 func (a *appender) stopped(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // process carries out a group in order: neighbouring blocks share one append.

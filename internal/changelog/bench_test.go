@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/sequinstream/sequin/internal/cdc"
@@ -36,7 +37,7 @@ func benchRows(n int) []cdc.Tuple {
 			note[j] = "abcdefghijklmnopqrstuvwxyz      "[r.IntN(32)]
 		}
 		rows[i] = cdctest.Tuple(
-			fmt.Sprint(1_000_000+i), fmt.Sprintf("customer-%d@example.com", r.IntN(100_000)), fmt.Sprintf("%d.%02d", r.IntN(10_000), r.IntN(100)),
+			strconv.Itoa(1_000_000+i), fmt.Sprintf("customer-%d@example.com", r.IntN(100_000)), fmt.Sprintf("%d.%02d", r.IntN(10_000), r.IntN(100)),
 			[]string{"pending", "paid", "shipped"}[r.IntN(3)], "2025-07-01 10:11:12.345678+00", note,
 			fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", r.Uint32(), r.IntN(1<<16), r.IntN(1<<12), r.IntN(1<<12), r.Int64N(1<<48)),
 		)

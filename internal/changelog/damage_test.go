@@ -58,13 +58,13 @@ func walk(t *testing.T, l *changelog.Log) (got []seen, gaps [][2]uint64) {
 // without leaves out what the gaps cover.
 func without(all []seen, gaps [][2]uint64) []seen {
 	var out []seen
-	for _, s := range all {
+	for i := range all {
 		lost := false
 		for _, g := range gaps {
-			lost = lost || s.Seq >= g[0] && s.Seq <= g[1]
+			lost = lost || all[i].Seq >= g[0] && all[i].Seq <= g[1]
 		}
 		if !lost {
-			out = append(out, s)
+			out = append(out, all[i])
 		}
 	}
 	return out
@@ -228,6 +228,68 @@ func TestRecordingALossIsRepeatable(t *testing.T) {
 	require.Equal(t, lost.To, l.End().Seq)
 	_, gaps := walk(t, l)
 	require.Equal(t, [][2]uint64{{lost.From, lost.To}}, gaps)
+}
+
+// The same crash where a part of a transaction that was under way is what is left behind the record.
+func TestRecordingALossIsRepeatableInATransaction(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{0, 2} {
+		m := &memory{}
+		l, stop := open(t, m, changelog.Options{BlockBytes: 256})
+		w := l.Writer(0)
+		orders := table(1, "orders", "id", "a", "b")
+		for i := range before {
+			write(t, w, insertTxn(orders, cdc.LSN(i*100+100), 1, 40))
+			settle(t, l, w, uint64(i+1))
+		}
+		big := insertTxn(orders, 400, 60, 30)
+		require.False(t, w.Begin(big.xid, big.final, big.commit))
+		for i := range big.steps {
+			require.NoError(t, big.steps[i].apply(w))
+		}
+		require.Eventually(t, func() bool { return l.Stats().QueuedBytes == 0 && m.len() > 8 }, waitFor, tick)
+		stop()
+		left := m.prefix(m.len())
+		m.damage(m.len()-1, -5)
+		l, stop = open(t, m, changelog.Options{})
+		lost := l.Recovered().Lost
+		require.Equal(t, uint64(before+1), lost.From)
+		stop()
+		left.blocks[before] = m.blocks[before]
+		l, stop = open(t, left, changelog.Options{})
+		require.Equal(t, lost.To, l.End().Seq)
+		_, gaps := walk(t, l)
+		require.Equal(t, [][2]uint64{{lost.From, lost.To}}, gaps)
+		stop()
+	}
+}
+
+// However big the transaction is that a crash cuts off, recovery reads the same few blocks.
+func TestRecoveryDoesNotScan(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{0, 1, 50} {
+		m := &memory{}
+		l, stop := open(t, m, changelog.Options{BlockBytes: 256})
+		w := l.Writer(0)
+		orders := table(1, "orders", "id", "a", "b")
+		for i := range before {
+			write(t, w, insertTxn(orders, cdc.LSN(i*100+100), 1, 40))
+			settle(t, l, w, uint64(i+1))
+		}
+		big := insertTxn(orders, 100_000, 2000, 30)
+		require.False(t, w.Begin(big.xid, big.final, big.commit))
+		for i := range big.steps {
+			require.NoError(t, big.steps[i].apply(w))
+		}
+		require.Eventually(t, func() bool { return m.len() > 500 }, waitFor, tick)
+		stop()
+		m.reads = 0
+		l, stop = open(t, m, changelog.Options{})
+		require.Equal(t, uint64(before), l.End().Seq)
+		require.Less(t, m.reads, 6)
+		require.Equal(t, before, m.len())
+		stop()
+	}
 }
 
 func TestDamageBelowAnIncompleteTransaction(t *testing.T) {

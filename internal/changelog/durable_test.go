@@ -193,9 +193,21 @@ func TestAFullStorageLosesNothing(t *testing.T) {
 		}
 		began := time.Now()
 		go func() {
-			write(t, w, txns...)
+			defer close(written)
+			for i := range txns {
+				w.Begin(txns[i].xid, txns[i].final, txns[i].commit)
+				for j := range txns[i].steps {
+					if err := txns[i].steps[j].apply(w); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if err := w.Commit(txns[i].end); err != nil {
+					t.Error(err)
+					return
+				}
+			}
 			w.Flush()
-			close(written)
 		}()
 		synctest.Wait()
 		stats := l.Stats()

@@ -3,6 +3,7 @@ package changelog_test
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -106,9 +107,9 @@ func TestARelationThatChangesInsideATransaction(t *testing.T) {
 	after.OID = 77 // a partition
 	x := txn{xid: 5, final: 100, end: 110, commit: 9}
 	for i := range 40 {
-		rel, row := before, cdctest.Tuple(fmt.Sprint(i), "x")
+		rel, row := before, cdctest.Tuple(strconv.Itoa(i), "x")
 		if i%7 > 3 {
-			rel, row = after, cdctest.Tuple(fmt.Sprint(i), "x", "{1.0,NULL}")
+			rel, row = after, cdctest.Tuple(strconv.Itoa(i), "x", "{1.0,NULL}")
 		}
 		x.steps = append(x.steps, step{relation: rel}, step{op: cdc.OpInsert, id: 1, row: row})
 	}

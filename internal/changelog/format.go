@@ -169,7 +169,8 @@ func parseHeader(b []byte) (header, error) {
 	h.relations = le.Uint16(b[132:])
 	h.codec = b[134]
 	h.part = le.Uint32(b[136:])
-	return h, h.check()
+	err := h.check()
+	return h, err
 }
 
 // check refuses what no writer writes, so that the code behind it need not be careful.

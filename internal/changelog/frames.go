@@ -159,7 +159,7 @@ func (f *frame) next(c *cursor) bool {
 	case frameTooBig:
 		f.op = cdc.Op(c.byte())
 		f.relation = c.take(2)
-		f.size = int(c.uvarint() & (1<<62 - 1)) //nolint:gosec // masked
+		f.size = int(c.uvarint() & (1<<62 - 1))
 	default:
 		c.fail()
 	}

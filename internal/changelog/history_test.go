@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -223,9 +224,9 @@ func randomSteps(r *rand.Rand, known map[uint32]*cdc.Relation) []step {
 		steps = append(steps, step{relation: known[id]})
 	}
 	row := func() cdc.Tuple {
-		return cdctest.Tuple(fmt.Sprint(r.IntN(1000)), strings.Repeat("x", r.IntN(300)), nil)
+		return cdctest.Tuple(strconv.Itoa(r.IntN(1000)), strings.Repeat("x", r.IntN(300)), nil)
 	}
-	key := func() cdc.Tuple { return cdctest.Tuple(fmt.Sprint(r.IntN(1000)), nil, nil) }
+	key := func() cdc.Tuple { return cdctest.Tuple(strconv.Itoa(r.IntN(1000)), nil, nil) }
 	switch r.IntN(14) {
 	case 0:
 		return append(steps, step{op: cdc.OpUpdate, id: id, oldKind: 'K', old: key(), row: row()})
@@ -303,7 +304,7 @@ const (
 func insertTxn(r *cdc.Relation, final cdc.LSN, n, size int) txn {
 	x := txn{xid: uint32(final), final: final, end: final + 10, commit: cdc.Timestamp(final) * 1000, steps: []step{{relation: r}}}
 	for i := range n {
-		row := cdctest.Tuple(fmt.Sprint(i), strings.Repeat("v", size), nil)
+		row := cdctest.Tuple(strconv.Itoa(i), strings.Repeat("v", size), nil)
 		x.steps = append(x.steps, step{op: cdc.OpInsert, id: r.SourceID, row: row})
 	}
 	return x

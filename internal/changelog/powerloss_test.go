@@ -43,7 +43,7 @@ func powerCuts(t *testing.T, seed uint64, skipSync bool) (cost []string) {
 	o := changelog.Options{BlockBytes: 500 + r.IntN(5000)}
 	l, stop := on(t, disk, o, skipSync)
 	w := l.Writer(0)
-	for cuts := 0; cuts < 6; cuts++ {
+	for cuts := range 6 {
 		if s.session(t, w, l.Durable(), r.IntN(400)) {
 			break
 		}

@@ -178,12 +178,6 @@ func (q *queue) close(err error) {
 	wake(q.room)
 }
 
-func (q *queue) closed() error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.err
-}
-
 func (q *queue) queued() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

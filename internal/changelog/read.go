@@ -66,8 +66,7 @@ func (l *Log) Segment(ctx context.Context, seq uint64) (*Segment, error) {
 }
 
 func (l *Log) readError(err error) error {
-	var gap *GapError
-	if errors.As(err, &gap) {
+	if gap, ok := errors.AsType[*GapError](err); ok {
 		l.stats.gaps.Add(1)
 		return gap
 	}
@@ -231,8 +230,7 @@ func (l *Log) nextFirst(ctx context.Context, after uint64) (uint64, error) {
 
 // damageEnd is how far the damage reaches that the storage met at seq.
 func damageEnd(seq uint64, err error) uint64 {
-	var damage *engine.DamageError
-	if errors.As(err, &damage) {
+	if damage, ok := errors.AsType[*engine.DamageError](err); ok {
 		return max(seq, damage.To)
 	}
 	return seq

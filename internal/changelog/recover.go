@@ -169,19 +169,24 @@ func (l *Log) scanBlock(ctx context.Context, s *tailScan, b engine.Block, back *
 	s.extra = true
 	s.parts = max(s.parts, int(h.part)+1)
 	s.before = max(s.before, h.committed)
-	if s.cause != nil || h.committed == 0 {
-		return false, nil
-	}
-	// Step over the whole transaction, unless a marker stands in the place of its first part.
-	next, err := l.blocks.Next(ctx, h.committed)
-	if err == nil && next.First < b.First {
-		if n, err := parseBlock(next); err == nil && n.lost() {
-			s.base = &n
-			return true, nil
+	if s.cause == nil {
+		// Step over the whole transaction, unless a marker stands in the place of its first part.
+		if marker, ok := l.markerAfter(ctx, h.committed); ok && marker.last >= b.First {
+			s.base = &marker
 		}
+		*back = min(*back, h.committed)
 	}
-	*back = min(*back, h.committed)
-	return false, nil
+	return s.base != nil, nil
+}
+
+// markerAfter returns the next block behind seq if it is a marker.
+func (l *Log) markerAfter(ctx context.Context, seq uint64) (header, bool) {
+	b, err := l.blocks.Next(ctx, seq)
+	if err != nil {
+		return header{}, false
+	}
+	h, err := parseBlock(b)
+	return h, err == nil && h.lost()
 }
 
 func (s *tailScan) damaged(err error) {

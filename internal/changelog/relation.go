@@ -88,7 +88,7 @@ func (c *cursor) uvarint() uint64 {
 
 func (c *cursor) varint() int64 {
 	v := c.uvarint()
-	return int64(v>>1) ^ -int64(v&1) //nolint:gosec // zigzag
+	return int64(v>>1) ^ -int64(v&1)
 }
 
 func (c *cursor) uint32() uint32 {

@@ -113,8 +113,7 @@ func (l *Log) trim(ctx context.Context, seq uint64) (uint64, error) {
 	to, err := l.headerAt(ctx, seq)
 	first := to.first
 	if err != nil {
-		var gap *GapError
-		if !errors.As(err, &gap) {
+		if _, ok := errors.AsType[*GapError](err); !ok {
 			return 0, fmt.Errorf("trim the change log up to %d: %w", seq, err)
 		}
 		b, err := l.blocks.Read(ctx, seq)
@@ -153,8 +152,7 @@ func (l *Log) Retain(ctx context.Context, now time.Time, age time.Duration, size
 	if errors.Is(err, ErrEnd) {
 		return 0, nil
 	}
-	var gap *GapError
-	if errors.As(err, &gap) { // the front is damaged: go on behind it once nobody needs to be told
+	if gap, ok := errors.AsType[*GapError](err); ok { // the front is damaged: go on behind it once nobody needs to be told
 		return l.trim(ctx, min(gap.To+1, keep))
 	}
 	if err != nil {
@@ -179,8 +177,7 @@ func (l *Log) Retain(ctx context.Context, now time.Time, age time.Duration, size
 func (l *Log) firstNotDue(ctx context.Context, due func(*header) bool, lo, hi uint64) (uint64, error) {
 	isDue := func(seq uint64) (bool, uint64, error) {
 		h, err := l.headerAt(ctx, seq)
-		var gap *GapError
-		if errors.As(err, &gap) {
+		if gap, ok := errors.AsType[*GapError](err); ok {
 			return true, gap.To + 1, nil // what cannot be read is as old as what comes before it
 		}
 		return due(&h), h.last + 1, err

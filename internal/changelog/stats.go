@@ -50,9 +50,9 @@ func (l *Log) Stats() Stats {
 	return Stats{
 		Entries: c.entries.Load(), Blocks: c.blocks.Load(), Syncs: c.syncs.Load(), RawBytes: c.raw.Load(), StoredBytes: c.bytes.Load(),
 		TooBig: c.tooBig.Load(), InvalidAnnotations: c.invalidAnnotations.Load(),
-		QueuedBytes: uint64(max(l.queue.queued(), 0)), CacheBytes: uint64(max(l.cache.bytes(), 0)), //nolint:gosec // not negative
+		QueuedBytes: uint64(max(l.queue.queued(), 0)), CacheBytes: uint64(max(l.cache.bytes(), 0)),
 		CacheHits: c.hits.Load(), CacheMisses: c.misses.Load(), Gaps: c.gaps.Load(),
-		Size:    uint64(max(c.size.Load(), 0)), //nolint:gosec // not negative
+		Size:    uint64(max(c.size.Load(), 0)),
 		Blocked: blocked, Since: since,
 	}
 }
