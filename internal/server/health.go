@@ -153,8 +153,8 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 	if st.LogError != "" {
 		report(health.Error, time.Time{}, problem.New("log_unreadable", "sink %q cannot read the change log", r.name).WithDetail("%s", st.LogError))
 	}
-	if st.Gaps > 0 && st.LastGap != nil {
-		g := st.LastGap
+	// A gap that comes from disabling the sink was decided by whoever disabled it.
+	if g := st.LastGap; st.Gaps > 0 && g != nil && g.Reason != consumer.GapDisabled {
 		report(health.Error, g.At, problem.New("sink_gap", "sink %q did not get %d messages", r.name, g.Count).
 			WithDetail("entries %d to %d, LSN %s to %s: %s %s", g.From, g.To, g.FromLSN, g.ToLSN, g.Reason, g.Detail).
 			WithHint("backfill the tables concerned in the destination"))
