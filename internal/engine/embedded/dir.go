@@ -75,7 +75,13 @@ func (e *Engine) openDir() error {
 	if err := e.lockDir(); err != nil {
 		return err
 	}
-	if err := e.setUp(); err != nil {
+	err := e.setUp()
+	if err == nil {
+		if e.witness, err = openWitness(e.opts.FS, e.path(witnessFile)); err != nil {
+			err = e.openError(err)
+		}
+	}
+	if err != nil {
 		return errors.Join(err, e.unlockDir())
 	}
 	return nil
@@ -187,13 +193,22 @@ func (e *Engine) unlockDir() error {
 	if e.lock == nil {
 		return nil
 	}
-	err := e.opts.FS.Remove(e.path(pidFile))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
+	var err error
+	if e.witness != nil {
+		err = e.witness.close()
+		e.witness = nil
 	}
+	err = errors.Join(err, removeIfThere(e.opts.FS, e.path(pidFile)))
 	err = errors.Join(err, e.lock.Close())
 	e.lock = nil
 	return err
+}
+
+func removeIfThere(fs vfs.FS, name string) error {
+	if err := fs.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // openError makes what stops a start readable.
@@ -209,6 +224,11 @@ func (e *Engine) openError(err error) error {
 			WithDetail("%v", err).
 			WithHint("give the user that runs sequin the directory: chown -R %d %s", os.Getuid(), e.opts.Dir).
 			Because(err)
+	case errors.Is(err, errWAL):
+		return problem.New("wal_damaged", "the write-ahead log in %s is damaged", e.storeDir()).
+			WithDetail("%v", err).
+			WithHint("restore the data directory from a backup, or start once with --salvage to go on without the writes from the damage on").
+			Because(fmt.Errorf("%w: %w", engine.ErrCorrupt, err))
 	case errors.Is(err, engine.ErrCorrupt), pebble.IsCorruptionError(err):
 		return problem.New("storage_damaged", "the store in %s is damaged and cannot be opened", e.storeDir()).
 			WithDetail("%v", err).

@@ -32,8 +32,11 @@ type Options struct {
 	Logger         *slog.Logger
 	FS             vfs.FS // the disk unless set; tests set file systems that fail
 	AllowEphemeral bool   // accept storage that does not outlive the machine or container
-	MemtableBytes  int    // 8 MiB
-	CacheBytes     int64  // 8 MiB
+	// Salvage opens a store whose write-ahead log is damaged, without the writes from the damage on. They are gone then: acks that were
+	// given, positions that Postgres was told. Never set it without a person's word.
+	Salvage       bool
+	MemtableBytes int   // 8 MiB
+	CacheBytes    int64 // 8 MiB
 	// ReserveBytes is the room that Append leaves free on the storage, so that acks, trims and the next start find some: 64 MiB, or a
 	// twentieth of a storage that is smaller than 1.25 GiB. Negative: none.
 	ReserveBytes int64
@@ -61,6 +64,7 @@ type Engine struct {
 	instance  string
 	ephemeral bool
 	lock      io.Closer
+	witness   *witness
 	state     *State
 	watchers  *watchers
 	room      *room
@@ -102,6 +106,11 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	s, err := openStore(e)
+	if opts.Salvage && errors.Is(err, engine.ErrCorrupt) {
+		if err = e.salvage(); err == nil {
+			s, err = openStore(e)
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(e.openError(err), e.unlockDir())
 	}

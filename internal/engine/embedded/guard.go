@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ type guard struct {
 	vfs.FS
 	fatal   func(error)          // a write that may not fail failed; called once, after death
 	stalled func(err error) bool // a write began to wait for room (err) or ended waiting (nil); false: do not wait
+	synced  func(testimony)      // a WAL or MANIFEST was synced
 
 	strict atomic.Bool // while the store opens or closes: a full disk is fatal too, nothing waits
 
@@ -157,7 +159,8 @@ func (g *guard) open(op, name string, f func() (vfs.File, error)) (vfs.File, err
 	if file == nil {
 		return &hole{}, nil
 	}
-	return &guardedFile{File: file, g: g, name: name, vital: isVital}, nil
+	base := filepath.Base(name)
+	return &guardedFile{File: file, g: g, name: name, vital: isVital, witnessed: isManifest(base) || isWAL(base)}, nil
 }
 
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -213,12 +216,20 @@ type guardedFile struct {
 	g     *guard
 	name  string
 	vital bool
+
+	// A WAL or MANIFEST is written front to back by one goroutine at a time.
+	witnessed bool
+	size      int64
+	sum       uint32
 }
 
 func (f *guardedFile) Write(p []byte) (int, error) {
 	done := 0
 	err := f.g.change("write", f.name, f.vital, func() error {
 		n, err := f.File.Write(p[done:])
+		if f.witnessed {
+			f.size, f.sum = f.size+int64(n), crc32.Update(f.sum, castagnoli, p[done:done+n])
+		}
 		done += n // what a full disk took of it is not written twice
 		return err
 	})
@@ -240,11 +251,21 @@ func (f *guardedFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *guardedFile) Sync() error {
-	return f.g.change("sync", f.name, f.vital, f.File.Sync)
+	return f.sync(f.File.Sync)
 }
 
 func (f *guardedFile) SyncData() error {
-	return f.g.change("sync", f.name, f.vital, f.File.SyncData)
+	return f.sync(f.File.SyncData)
+}
+
+func (f *guardedFile) sync(sync func() error) error {
+	return f.g.change("sync", f.name, f.vital, func() error {
+		err := sync()
+		if err == nil && f.witnessed {
+			f.g.synced(testimony{name: filepath.Base(f.name), size: f.size, sum: f.sum})
+		}
+		return err
+	})
 }
 
 func (f *guardedFile) SyncTo(length int64) (full bool, err error) {

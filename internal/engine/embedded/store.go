@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/record"
 
 	"github.com/sequinstream/sequin/internal/engine"
 )
@@ -53,6 +54,10 @@ func openStore(e *Engine) (*store, error) {
 	close(s.last)
 	s.guard.fatal = s.fail
 	s.guard.stalled = s.stalled
+	s.guard.synced = e.witness.note
+	if err := e.witness.check(e.opts.FS, e.storeDir()); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	db, err := pebble.Open(e.storeDir(), s.pebbleOptions())
 	if failure := s.failure(); failure != nil {
 		err = failure
@@ -60,6 +65,9 @@ func openStore(e *Engine) (*store, error) {
 	if err != nil {
 		if db != nil {
 			err = errors.Join(err, closeDB(db))
+		}
+		if isBadRecord(err) {
+			err = fmt.Errorf("%w: %w", errWAL, err)
 		}
 		return nil, fmt.Errorf("open store: %w", storageError(err))
 	}
@@ -73,6 +81,12 @@ func openStore(e *Engine) (*store, error) {
 		return nil, errors.Join(fmt.Errorf("open store: %w", storageError(failure)), closeDB(db))
 	}
 	return s, nil
+}
+
+// isBadRecord reports what Pebble finds wrong in a WAL while it replays it.
+func isBadRecord(err error) bool {
+	return pebble.IsCorruptionError(err) && (errors.Is(err, record.ErrInvalidChunk) || errors.Is(err, record.ErrZeroedChunk) ||
+		errors.Is(err, record.ErrUnexpectedEOF))
 }
 
 func (s *store) readCounters() error {
