@@ -49,7 +49,7 @@ func (s *session) ensurePublication(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if !s.cfg.CreatePublication {
-		return problem.New("publication_missing", "publication %q does not exist", s.cfg.Publication).Because(err).
+		return problem.New("publication_not_found", "publication %q does not exist", s.cfg.Publication).Because(err).
 			WithHint("CREATE PUBLICATION %s FOR TABLE …, or set publication.create_if_not_exists: true", pgx.Identifier{s.cfg.Publication}.Sanitize())
 	}
 	made, err := publication.Create(ctx, conn, publication.Options{Name: s.cfg.Publication, InitSQL: s.cfg.InitSQL})
@@ -77,7 +77,7 @@ func (s *session) ensureSlot(ctx context.Context, conn *pgx.Conn) error {
 		return s.lost(ctx, conn, was)
 	}
 	if !s.cfg.CreateSlot {
-		return problem.New("slot_missing", "replication slot %q does not exist", s.cfg.Slot).Because(err).
+		return problem.New("slot_not_found", "replication slot %q does not exist", s.cfg.Slot).Because(err).
 			WithHint("SELECT pg_create_logical_replication_slot('%s', 'pgoutput'), or set slot.create_if_not_exists: true", s.cfg.Slot)
 	}
 	lsn, err := slot.Create(ctx, s.cfg.Source.Connect, slot.Options{
