@@ -22,6 +22,7 @@ type entry struct {
 	first  uint64
 	last   uint64
 	fresh  bool // appended by this process, not read back
+	memory int  // that raw takes, and the changes that alias it
 
 	once sync.Once
 	raw  []byte // until once is done
@@ -33,13 +34,15 @@ type entry struct {
 }
 
 func newEntry(h header, raw []byte, fresh bool) *entry {
-	return &entry{header: h, first: h.first, last: h.last, fresh: fresh, raw: raw, charge: max(int64(len(raw)), smallestCharge)}
+	return &entry{
+		header: h, first: h.first, last: h.last, fresh: fresh, raw: raw, memory: cap(raw), charge: max(int64(cap(raw)), smallestCharge),
+	}
 }
 
 // decodedCharge estimates the memory of a decoded block, with the JSON that its readers will keep in Change.Encoded: the rows come back as
 // JSON, about twice their size.
 func (e *entry) decodedCharge() int64 {
-	return max(3*int64(e.header.rawSize)+int64(e.header.entries())*changeCharge, smallestCharge) //nolint:gosec // bounded by the block
+	return max(int64(e.memory)+2*int64(e.header.rawSize)+int64(e.header.entries())*changeCharge, smallestCharge) //nolint:gosec // bounded by the block
 }
 
 // cache keeps blocks within a budget. Freshly appended ones and those read back for lagging readers have lists of their own, and the latter
