@@ -56,6 +56,7 @@ type subject struct {
 func subjects() []subject {
 	return []subject{
 		{"capture", (*bench).capture},
+		{"latency", (*bench).latency},
 	}
 }
 
