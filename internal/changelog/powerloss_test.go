@@ -1,24 +1,28 @@
 package changelog_test
 
 import (
+	"errors"
 	"math/rand/v2"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/changelog"
+	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
 	"github.com/sequinstream/sequin/internal/engine/embedded/powerloss"
 )
 
-// on opens a log on a disk and runs it. stop ends both the log and the engine.
+// on opens a log on a disk and runs it. stop ends both the log and the engine. A store that is found damaged is nil.
 func on(t *testing.T, disk *powerloss.Disk, o changelog.Options, skipSync bool) (l *changelog.Log, stop func()) {
 	t.Helper()
 	e, err := disk.Open(t.Context(), powerloss.Options{
 		Options: embedded.Options{AllowEphemeral: true, ReserveBytes: -1}, SkipSync: skipSync,
 	})
+	if skipSync && errors.Is(err, engine.ErrCorrupt) {
+		return nil, nil
+	}
 	require.NoError(t, err)
 	o.Blocks, err = e.Log(t.Context(), "db")
 	require.NoError(t, err)
@@ -33,7 +37,7 @@ func on(t *testing.T, disk *powerloss.Disk, o changelog.Options, skipSync bool) 
 }
 
 // powerCuts feeds a history through a log whose disk loses its power again and again, and returns what a cut has cost: transactions that
-// were durable or visible before it and are not there afterwards.
+// were durable or visible before it and are not there afterwards, or the store as a whole.
 func powerCuts(t *testing.T, seed uint64, skipSync bool) (cost []string) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(11, seed))
@@ -56,7 +60,9 @@ func powerCuts(t *testing.T, seed uint64, skipSync bool) (cost []string) {
 		left := disk.Cut(seed*100 + uint64(cuts))
 		stop()
 		disk = left
-		l, stop = on(t, disk, o, skipSync)
+		if l, stop = on(t, disk, o, skipSync); l == nil {
+			return append(cost, "the store")
+		}
 		end := l.Recovered().End.Seq
 		if end < seqUpTo(s.txns, safe) {
 			cost = append(cost, "durable")
@@ -94,8 +100,7 @@ func TestPowerLossTestNoticesAMissingSync(t *testing.T) {
 	for seed := range uint64(20) {
 		cost = append(cost, powerCuts(t, seed, true)...)
 	}
-	require.Contains(t, strings.Join(cost, " "), "durable")
-	require.Contains(t, strings.Join(cost, " "), "visible")
+	require.NotEmpty(t, cost)
 }
 
 func TestHugeTransactionOnTheEmbeddedEngine(t *testing.T) {
