@@ -111,8 +111,7 @@ func (c *Consumer) bound() Bound {
 func (s *scanner) forward(ctx context.Context, at, epoch uint64) error {
 	c := s.c
 	first, last, changes, err := c.log.Segment(ctx, at)
-	var gap Gap
-	if errors.As(err, &gap) {
+	if gap, ok := errors.AsType[Gap](err); ok {
 		return c.passGap(ctx, at, epoch, gap)
 	}
 	if err != nil {
@@ -167,6 +166,8 @@ func (s *scanner) admit(changes []cdc.Change, epoch uint64) bool {
 			c.done.set(m.seq, false)
 			c.stats.filtered++
 		default:
+			c.stats.matched++
+			c.stats.matchedBytes += uint64(max(changes[i].Size, 0))
 			c.admit(*m, false)
 		}
 	}

@@ -95,7 +95,7 @@ func (r *sinkRun) metrics() metrics.Sink {
 	out := metrics.Sink{
 		ID: r.id, Name: r.name,
 		Attempts: r.observer.attempts.Load(), Successes: r.observer.successes.Load(), Failures: r.observer.failures.Load() + st.Nacked + st.Expired,
-		BytesIngested: r.observer.bytes.Load(), BytesDelivered: r.observer.bytes.Load(),
+		BytesIngested: st.MatchedBytes, BytesDelivered: r.observer.bytes.Load(),
 		InDelivery: float64(st.InFlight), Buffered: float64(st.Ready + st.Waiting), InRedelivery: float64(st.WaitingRetry),
 		BufferBytes: float64(window) * entryBytes, BufferMaxBytes: maxWindow * entryBytes,
 		OldestMessageAgeMS: float64(st.OldestAge.Milliseconds()), LagMessages: float64(st.Lag),
