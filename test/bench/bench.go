@@ -156,12 +156,12 @@ func (d *disturbance) join(o disturbance) { d.cores, d.bad = max(d.cores, o.core
 // String renders it for a table.
 func (d disturbance) String() string {
 	if d.bad {
-		return number(d.cores, 2) + " †"
+		return number(d.cores, 2) + " " + disturbedMark
 	}
 	return number(d.cores, 2)
 }
 
-const disturbedNote = "† disturbed by other processes in spite of all repetitions; not a measurement."
+const disturbedMark = "†"
 
 // others is the name of the column.
 const others = "CPU of others (cores)"

@@ -57,6 +57,12 @@ func subjects() []subject {
 	return []subject{
 		{"capture", (*bench).capture},
 		{"latency", (*bench).latency},
+		{"pull", (*bench).pull},
+		{"webhook", (*bench).webhooks},
+		{"fanout", (*bench).fanout},
+		{"memory", (*bench).memory},
+		{"cost", (*bench).cost},
+		{"load", (*bench).load},
 	}
 }
 
@@ -120,6 +126,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		for _, section := range b.report.sections[tables:] {
+			section.explainMarks()
 			fmt.Fprintf(out, "\n%s\n", section.text())
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,13 +20,14 @@ type table struct {
 	name    string // of its markers in a page
 	title   string // for the terminal
 	columns []string
+	left    int // how many of the columns are words
 	rows    [][]string
 	notes   []string
 }
 
-// add starts a table.
-func (r *report) add(name, title string, columns ...string) *table {
-	t := &table{name: name, title: title, columns: columns}
+// add starts a table whose first columns are words, as many as left says.
+func (r *report) add(name, title string, left int, columns ...string) *table {
+	t := &table{name: name, title: title, columns: columns, left: left}
 	r.sections = append(r.sections, t)
 	return t
 }
@@ -34,6 +36,16 @@ func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
 func (t *table) note(format string, args ...any) {
 	t.notes = append(t.notes, fmt.Sprintf(format, args...))
+}
+
+// explainMarks adds the note on disturbed rows if there are any.
+func (t *table) explainMarks() {
+	for _, row := range t.rows {
+		if slices.ContainsFunc(row, func(cell string) bool { return strings.Contains(cell, disturbedMark) }) {
+			t.note("%s disturbed by other processes in spite of all repetitions: not a measurement.", disturbedMark)
+			return
+		}
+	}
 }
 
 // text renders the table for a terminal.
@@ -48,11 +60,11 @@ func (t *table) text() string {
 	b.WriteString(t.title + "\n")
 	line := func(cells []string) {
 		for i, cell := range cells {
-			if i == 0 {
-				b.WriteString(cell + pad(cell, widths[i]))
+			if i < t.left {
+				b.WriteString(cell + pad(cell, widths[i]) + "  ")
 				continue
 			}
-			b.WriteString("  " + pad(cell, widths[i]) + cell)
+			b.WriteString(pad(cell, widths[i]) + cell + "  ")
 		}
 		b.WriteByte('\n')
 	}
@@ -73,7 +85,7 @@ func pad(cell string, width int) string {
 // markdown renders the table for a page.
 func (t *table) markdown() string {
 	var b strings.Builder
-	b.WriteString("| " + strings.Join(t.columns, " | ") + " |\n|---|" + strings.Repeat("---:|", len(t.columns)-1) + "\n")
+	b.WriteString("| " + strings.Join(t.columns, " | ") + " |\n|" + strings.Repeat("---|", t.left) + strings.Repeat("---:|", len(t.columns)-t.left) + "\n")
 	for _, row := range t.rows {
 		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,7 @@ func pullSink(name string) string {
 type sequin struct {
 	*child
 	dir    string
+	listen string // the address to listen on; "" for a free port
 	url    string
 	client *http.Client
 }
@@ -78,10 +80,13 @@ func (s *sequin) configure(yaml string) error {
 	return os.WriteFile(filepath.Join(s.dir, "sequin.yaml"), []byte(yaml), 0o600)
 }
 
+// anyPort lets the system choose a port.
+const anyPort = "127.0.0.1:0"
+
 // start runs the program, for the first time or again.
 func (b *bench) start(ctx context.Context, s *sequin) error {
 	cmd := exec.Command(b.binary, "serve", "--config", filepath.Join(s.dir, "sequin.yaml"), "--data-dir", filepath.Join(s.dir, "data"),
-		"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-format", "json", "--ephemeral", "--prune")
+		"--listen", cmp.Or(s.listen, anyPort), "--metrics-listen", anyPort, "--log-format", "json", "--ephemeral", "--prune")
 	ready := make(chan string, 1)
 	var err error
 	s.child, err = spawn("sequin", cmd, func(line []byte) {
