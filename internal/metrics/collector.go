@@ -103,7 +103,6 @@ func (e emitter) log(s *Slot, l []string) {
 	e.counter("sequin_log_syncs_total", "Group commits of the change log.", s.LogSyncs, l...)
 	e.counter("sequin_log_blocks_total", "Blocks appended to the change log.", s.LogBlocks, l...)
 	e.gauge("sequin_log_gaps", "Damaged or missing ranges of the change log.", s.Gaps, l...)
-	e.gauge("sequin_log_commit_lag_ms", "Age of the newest commit when it became durable here.", s.CommitLagMS, l...)
 }
 
 func (e emitter) sink(s *Sink) {

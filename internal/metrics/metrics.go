@@ -47,7 +47,6 @@ type Slot struct {
 	LogSyncs       uint64
 	LogBlocks      uint64
 	Gaps           float64
-	CommitLagMS    float64 // age of the newest commit when it was synced
 	TooBig         uint64
 	BadAnnotations uint64
 }
@@ -103,7 +102,7 @@ func New(version string, snapshot func() Snapshot) *Metrics {
 		registry: prometheus.NewRegistry(),
 		internal: histogram("sequin_internal_latency_us", "From receiving a change to starting its delivery, in microseconds.", microseconds, labels...),
 		delivery: histogram("sequin_delivery_latency_us", "One delivery of a batch, in microseconds.", microseconds, append(labels, "success")...),
-		post: histogram("sequin_post_delivery_latency_us", "From the destination's answer to the durable acknowledgement, in microseconds.",
+		post: histogram("sequin_post_delivery_latency_us", "Making a received message's acknowledgement durable, in microseconds.",
 			microseconds, labels...),
 		age: histogram("sequin_oldest_message_age_ms", "Age of the oldest unacknowledged message at each scrape, in milliseconds.",
 			[]float64{1000, 5000, 10000, 30000, 60000, 300000, 900000, 1800000, 3600000}, labels...),

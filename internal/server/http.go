@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/sequinstream/sequin/internal/api"
+	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/health"
 	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/resource"
 )
 
 // handler routes the main listener: health, and the API.
@@ -60,26 +62,70 @@ type streams struct{ s *Server }
 
 // StreamByName finds a pull sink by name. There is one account so far, and every token is its own.
 func (f streams) StreamByName(_, name string) (api.Stream, bool) {
-	return f.find(func(r *sinkRun) bool { return r.name == name })
+	return f.find(func(_, named string) bool { return named == name })
 }
 
 // StreamByID finds a pull sink by id.
 func (f streams) StreamByID(_, id string) (api.Stream, bool) {
-	return f.find(func(r *sinkRun) bool { return r.id == id })
+	return f.find(func(identified, _ string) bool { return identified == id })
 }
 
-func (f streams) find(match func(*sinkRun) bool) (api.Stream, bool) {
+func (f streams) find(match func(id, name string) bool) (api.Stream, bool) {
 	for _, d := range f.s.databases() {
-		d.mu.Lock()
-		if d.live != nil {
-			for _, r := range d.live.sinks {
-				if match(r) && r.push == nil {
-					d.mu.Unlock()
-					return stream{r}, true
-				}
-			}
+		if found, ok := d.stream(match); ok {
+			return found, true
 		}
-		d.mu.Unlock()
 	}
 	return nil, false
+}
+
+// stream finds a pull sink of this database. One that is declared and does not run yet, or not at the moment, is there all the same.
+func (d *database) stream(match func(id, name string) bool) (api.Stream, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.live != nil {
+		for _, r := range d.live.sinks {
+			if match(r.id, r.name) && r.push == nil {
+				return stream{r}, true
+			}
+		}
+	}
+	for name, want := range d.wanted {
+		if match(want.id, name) && want.sink.Destination.Type == resource.DestinationStream {
+			return absentStream(name), true
+		}
+	}
+	return nil, false
+}
+
+// absentStream is a pull sink that does not run: it starts with its database's change log, or starts again after trouble.
+type absentStream string
+
+// Name is the sink's name.
+func (s absentStream) Name() string { return string(s) }
+
+// Receive asks the client to come back.
+func (s absentStream) Receive(context.Context, consumer.ReceiveOptions) ([]*consumer.Delivery, error) {
+	return nil, consumer.ErrStopped
+}
+
+// Ack asks the client to come back.
+func (s absentStream) Ack(context.Context, []string) error { return consumer.ErrStopped }
+
+// Nack asks the client to come back.
+func (s absentStream) Nack(context.Context, []string, time.Duration) error {
+	return consumer.ErrStopped
+}
+
+// Extend asks the client to come back.
+func (s absentStream) Extend(context.Context, []string, time.Duration) ([]string, error) {
+	return nil, consumer.ErrStopped
+}
+
+// Settle has nothing to settle: nothing is handed out.
+func (s absentStream) Settle(context.Context, []consumer.Result) error { return consumer.ErrStopped }
+
+// AppendMessage has no message to write.
+func (s absentStream) AppendMessage(dst []byte, _ *consumer.Delivery) ([]byte, error) {
+	return dst, consumer.ErrStopped
 }

@@ -132,10 +132,11 @@ func (s *Server) MetricsAddr() string {
 
 // Run applies the declaration, serves until ctx ends, and shuts down. A declaration received from reload replaces the first.
 func (s *Server) Run(ctx context.Context, declared *resource.Set, reload <-chan *resource.Set) error {
-	servers := s.serve()
+	// Requests that come before tokens and sinks are known wait in the listener's queue rather than be told that there are none.
 	if err := s.Apply(ctx, declared); err != nil {
 		s.logger.Error("part of the declaration could not be applied", "reason", err)
 	}
+	servers := s.serve()
 	s.logger.Info("ready", "version", s.opts.Version, "listen", s.Addr(), "metrics", s.MetricsAddr(), "data_dir", s.opts.DataDir)
 	var failed error
 	for running := true; running; {

@@ -356,7 +356,10 @@ func (o *sinkObserver) Observe(a delivery.Attempt) {
 }
 
 // acked and sent count for pull sinks what Observe counts for the others.
-func (o *sinkObserver) acked(n int) { o.successes.Add(uint64(n)) }
+func (o *sinkObserver) acked(n int, took time.Duration) {
+	o.successes.Add(uint64(n))
+	o.latencies.Post(float64(took.Microseconds()))
+}
 
 func (o *sinkObserver) sent(n int) {
 	o.attempts.Add(1)

@@ -61,7 +61,7 @@ func (r *running) slotMetrics(id, slot, database string) metrics.Slot {
 		ConfirmedLSN: float64(st.Confirmed), DurableLSN: float64(st.Durable), Streaming: st.State == capture.Streaming, TooBig: st.TooBig,
 		LogBytes: float64(log.Size), LogMaxBytes: float64(m.limit), LogFirstSeq: float64(r.log.FirstSeq()), LogEndSeq: float64(end.Seq),
 		LogBlocked: log.Blocked != nil, LogQueueBytes: float64(log.QueuedBytes), LogSyncs: log.Syncs, LogBlocks: log.Blocks, Gaps: float64(log.Gaps),
-		BadAnnotations: log.InvalidAnnotations, CommitLagMS: -1,
+		BadAnnotations: log.InvalidAnnotations,
 	}
 	if !m.oldest.IsZero() {
 		out.LogOldestAge = time.Since(m.oldest).Seconds()

@@ -32,10 +32,11 @@ func (s stream) Receive(ctx context.Context, o consumer.ReceiveOptions) ([]*cons
 // Ack makes messages done.
 func (s stream) Ack(ctx context.Context, ids []string) error {
 	c, _ := s.now()
+	began := time.Now()
 	if err := c.Ack(ctx, ids); err != nil {
 		return err
 	}
-	s.observer.acked(len(ids))
+	s.observer.acked(len(ids), time.Since(began))
 	return nil
 }
 
