@@ -3,8 +3,8 @@ package consumer_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -27,7 +27,7 @@ func TestPullDeliversInOrderAndForgetsWhatIsAcked(t *testing.T) {
 		log, state := newLog(), newState()
 		rel := table(1, "orders")
 		for i := range 20 {
-			log.add(insert(rel, fmt.Sprint(i)))
+			log.add(insert(rel, strconv.Itoa(i)))
 		}
 		c := start(t, log, state, pullConfig())
 		synctest.Wait()
@@ -167,7 +167,7 @@ func TestLongPollWakesAtOnceAndInTurn(t *testing.T) {
 		}
 		require.Equal(t, 3, c.Stats().Receiving)
 		for i := range 3 {
-			log.add(insert(rel, fmt.Sprint(i)))
+			log.add(insert(rel, strconv.Itoa(i)))
 			require.Equal(t, i, <-got)
 		}
 		require.Equal(t, begin, time.Now(), "no time passes between a message and its delivery")
@@ -382,7 +382,7 @@ func TestMaxAckPendingBoundsWhatIsOut(t *testing.T) {
 		log := newLog()
 		rel := table(1, "orders")
 		for i := range 10 {
-			log.add(insert(rel, fmt.Sprint(i)))
+			log.add(insert(rel, strconv.Itoa(i)))
 		}
 		cfg := pushConfig()
 		cfg.MaxAckPending = 3
@@ -425,7 +425,7 @@ func TestBatchBytesAndLinger(t *testing.T) {
 		begin := time.Now()
 		go func() {
 			for i := range 5 {
-				log.add(insert(rel, fmt.Sprint(i)))
+				log.add(insert(rel, strconv.Itoa(i)))
 				time.Sleep(10 * time.Millisecond)
 			}
 		}()

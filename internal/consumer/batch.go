@@ -62,7 +62,7 @@ func (c *Consumer) durably() *batch {
 
 func (c *Consumer) unwritten() bool {
 	b := c.batch
-	return len(b.first)+len(b.puts)+len(b.gone) > 0 || c.done.changed() || c.placeChanged || c.done.cursor != c.place.cursor
+	return len(b.first)+len(b.puts)+len(b.gone)+len(c.thinLeases) > 0 || c.done.changed() || c.placeChanged || c.done.cursor != c.place.cursor
 }
 
 // progress writes soon what nobody waits for.
@@ -96,14 +96,16 @@ func (c *Consumer) await(ctx context.Context, b *batch) error {
 func (c *Consumer) seal() (*batch, []engine.Op) {
 	b := c.batch
 	c.batch, c.committing = newBatch(), b
-	ops := slices.Concat(b.first, b.puts)
+	ops := c.sealLeases(slices.Concat(b.first, b.puts))
 	generation := c.place.generation
 	if generation != c.writtenGeneration {
 		// The pages of a new generation may replace those of the old one only when the old one is over.
 		ops = append(ops, c.sealCursor())
 	}
 	c.done.render(func(spread bool, n uint64, bits *bitmap) {
-		ops = append(ops, engine.Put(c.pageKey(spread, n), encodePage(generation, bits)))
+		key := c.pageKey(spread, n)
+		delete(b.gone, key) // a rewind did away with the page of this number, and here is its successor
+		ops = append(ops, engine.Put(key, encodePage(generation, bits)))
 	}, func(spread bool, n uint64) {
 		b.gone[c.pageKey(spread, n)] = struct{}{}
 	})

@@ -52,15 +52,16 @@ type Consumer struct {
 	next  uint64 // the scan's frontier: everything below was scanned
 	epoch uint64 // rises when the window is set up anew, so that the scan notices
 
-	entries  map[uint64]*entry
-	redrives map[uint64]*entry
-	groups   map[groupKey]*group
-	tables   map[uint32]*table
-	refeed   []*table
-	leases   map[uint64]*lease
-	ready    readyQueue
-	timers   timers
-	waiters  waiterList
+	entries    map[uint64]*entry
+	redrives   map[uint64]*entry
+	groups     map[groupKey]*group
+	tables     map[uint32]*table
+	refeed     []*table
+	leases     map[uint64]*lease
+	thinLeases map[*lease]struct{}
+	ready      readyQueue
+	timers     timers
+	waiters    waiterList
 
 	lastTable    *table
 	lastLease    uint64
@@ -127,7 +128,7 @@ func Open(ctx context.Context, deps Deps, cfg Config) (*Consumer, error) {
 		keys:   newKeys(cfg.ID), tag: consumerTag(cfg.ID), limits: defaultBounds(),
 		scanWake: make(chan struct{}, 1), timerWake: make(chan struct{}, 1), commitWake: make(chan struct{}, 1),
 		buryWake: make(chan struct{}, 1), stopped: make(chan struct{}),
-		redrives: map[uint64]*entry{}, leases: map[uint64]*lease{}, batch: newBatch(),
+		redrives: map[uint64]*entry{}, leases: map[uint64]*lease{}, thinLeases: map[*lease]struct{}{}, batch: newBatch(),
 	}
 	c.clearWindow()
 	c.entries = map[uint64]*entry{}

@@ -178,7 +178,7 @@ func (c *Consumer) replaced(ctx context.Context, b *burial) (*DeadLetter, error)
 	}
 	d, err := c.readDead(ctx, b.seq)
 	if errors.Is(err, ErrNotFound) {
-		return nil, nil //nolint:nilnil,nilerr // there is none
+		return nil, nil //nolint:nilnil // there is none
 	}
 	return &d, err
 }
@@ -268,7 +268,7 @@ func (b *batch) cause(key string) string {
 }
 
 // entomb writes the dead letter and lets its group go on.
-func (c *Consumer) entomb(e *entry, d *DeadLetter, replaced *DeadLetter) {
+func (c *Consumer) entomb(e *entry, d, replaced *DeadLetter) {
 	d.Stored = len(d.Payload)
 	value, err := json.Marshal(d)
 	if err != nil {

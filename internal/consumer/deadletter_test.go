@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -192,7 +193,7 @@ func TestFullDeadLettersStopTheConsumer(t *testing.T) {
 		log, state := newLog(), newState()
 		rel := table(1, "orders")
 		for i := range 10 {
-			log.add(insert(rel, fmt.Sprint(i)))
+			log.add(insert(rel, strconv.Itoa(i)))
 		}
 		cfg := pushConfig()
 		cfg.DeadLetters.MaxBytes = 5000
@@ -354,7 +355,7 @@ func TestDeadLettersArePaged(t *testing.T) {
 		log := newLog()
 		rel := table(1, "orders")
 		for i := range 700 {
-			log.add(insert(rel, fmt.Sprint(i)))
+			log.add(insert(rel, strconv.Itoa(i)))
 		}
 		c := start(t, log, newState(), pushConfig())
 		synctest.Wait()

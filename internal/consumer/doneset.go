@@ -60,7 +60,7 @@ func (b *bitmap) countRange(i, j uint64) uint64 {
 		}
 		n += bits.OnesCount64(word)
 	}
-	return uint64(n) //nolint:gosec // not negative
+	return uint64(n)
 }
 
 // firstZero is the first index ≥ i whose bit is not set, or pageSeqs.

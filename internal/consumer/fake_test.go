@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"log/slog"
 	"maps"
@@ -290,7 +289,7 @@ func pushConfig() consumer.Config {
 
 func deps(log consumer.Log, state engine.State) consumer.Deps {
 	return consumer.Deps{
-		Log: log, State: state, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: log, State: state, Logger: slog.New(slog.DiscardHandler),
 		Encode: func(c *cdc.Change) ([]byte, error) { return fmt.Appendf(nil, `{"seq":%d}`, c.Seq), nil },
 	}
 }
@@ -319,7 +318,7 @@ func run(t testing.TB, c *consumer.Consumer) *running {
 	t.Cleanup(func() {
 		if !r.over {
 			r.quit()
-			<-r.done
+			require.NoError(t, <-r.done)
 		}
 	})
 	return r

@@ -77,8 +77,8 @@ func reload(t *testing.T, d *doneSet, disk map[[2]uint64]bitmap) *doneSet {
 	require.False(t, d.changed())
 	again := newDoneSet(d.cursor)
 	for _, spread := range []bool{true, false} {
-		for k, b := range disk {
-			if (k[0] == 1) == spread {
+		for k := range disk {
+			if b := disk[k]; (k[0] == 1) == spread {
 				require.False(t, again.load(spread, k[1], &b), "nothing void is left on disk")
 			}
 		}

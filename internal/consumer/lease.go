@@ -3,6 +3,8 @@ package consumer
 import (
 	"slices"
 	"time"
+
+	"github.com/sequinstream/sequin/internal/engine"
 )
 
 // lease is what one receive handed out. Functions in this file are called with c.mu held.
@@ -51,16 +53,27 @@ func (c *Consumer) leaveLease(e *entry) {
 	c.batch.delete(c.keys.number(dirLease, l.id))
 }
 
-// rewriteLease writes what is left of a lease from which messages were taken back, so that they are not held back after a restart.
-func (c *Consumer) rewriteLease(l *lease) {
-	if l == nil || l.left == 0 {
-		return
+// thinned has a lease written anew with the next commit, for messages were taken back from it and must not be held back after a restart.
+func (c *Consumer) thinned(l *lease) {
+	if l != nil {
+		c.thinLeases[l] = struct{}{}
 	}
-	l.items = slices.DeleteFunc(l.items, func(it leaseItem) bool {
-		e := c.find(it.seq)
-		return e == nil || e.lease != l
-	})
-	c.batch.put(c.keys.number(dirLease, l.id), encodeLease(c.place.generation, l.deadline, l.items))
+}
+
+// sealLeases writes what is left of the leases that were thinned.
+func (c *Consumer) sealLeases(ops []engine.Op) []engine.Op {
+	for l := range c.thinLeases {
+		if l.left == 0 {
+			continue
+		}
+		l.items = slices.DeleteFunc(l.items, func(it leaseItem) bool {
+			e := c.find(it.seq)
+			return e == nil || e.lease != l
+		})
+		ops = append(ops, engine.Put(c.keys.number(dirLease, l.id), encodeLease(c.place.generation, l.deadline, l.items)))
+	}
+	clear(c.thinLeases)
+	return ops
 }
 
 // find is the entry of a message, redriven or not.
@@ -75,7 +88,7 @@ func (c *Consumer) find(seq uint64) *entry {
 func (c *Consumer) expire(l *lease) {
 	now := time.Now()
 	// From the last to the first, so that each counts as an attempt of its own.
-	for _, it := range slices.Backward(slices.Clone(l.items)) {
+	for _, it := range slices.Backward(l.items) {
 		e := c.find(it.seq)
 		if e == nil || e.lease != l {
 			continue

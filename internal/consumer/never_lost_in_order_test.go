@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,7 +71,7 @@ func (m *model) write() {
 	tables := []*cdc.Relation{table(1, "orders"), table(2, "lines"), table(3, "unwanted")}
 	for range 1 + m.r.IntN(12) {
 		rel := tables[m.r.IntN(3)]
-		a, b := fmt.Sprint(m.r.IntN(5)), fmt.Sprint(m.r.IntN(5))
+		a, b := strconv.Itoa(m.r.IntN(5)), strconv.Itoa(m.r.IntN(5))
 		var c *cdc.Change
 		groups := []string{a}
 		switch m.r.IntN(12) {
@@ -542,9 +543,9 @@ func (m *model) drainPush() {
 	}
 	dead, err := m.c.DeadLetters(m.t.Context(), 0, 10_000)
 	require.NoError(m.t, err)
-	for _, d := range dead {
-		require.NotNil(m.t, m.keys[d.Seq])
-		m.dead[d.Seq] = true
+	for i := range dead {
+		require.NotNil(m.t, m.keys[dead[i].Seq])
+		m.dead[dead[i].Seq] = true
 	}
 	for s := range m.keys {
 		require.True(m.t, m.done[s] || m.maybe[s] || m.dead[s], "message %d is lost", s)

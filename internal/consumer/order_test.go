@@ -294,8 +294,7 @@ func TestOldKeys(t *testing.T) {
 
 // A key with a million messages behind a failing one: they cost a byte or two each, everybody else goes on, and once the first is through
 // the rest follows in order and in linear time.
-//
-//nolint:paralleltest // it measures the heap
+// It measures the heap, so nothing runs beside it.
 func TestHotKey(t *testing.T) {
 	const n = 1_000_000
 	log := newEndless(n, func(seq uint64) string {

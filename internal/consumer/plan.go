@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"encoding/binary"
 	"slices"
 	"sync"
 
@@ -263,8 +264,7 @@ func (k *keyPlan) append(dst []byte, c *cdc.Change, old bool) ([]byte, keyResult
 			dst = append(dst, 'n')
 		default:
 			result = keyKnown
-			n := len(d.Text)
-			dst = append(dst, 't', byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
+			dst = binary.AppendUvarint(append(dst, 't'), uint64(len(d.Text)))
 			dst = append(dst, d.Text...)
 		}
 	}

@@ -114,7 +114,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 	if t.IsZero() || t.UnixMicro() < 0 {
 		return append(dst, 0)
 	}
-	return binary.AppendUvarint(dst, uint64(t.UnixMicro())) //nolint:gosec // not negative
+	return binary.AppendUvarint(dst, uint64(t.UnixMicro()))
 }
 
 func appendUints(dst []byte, vs ...uint64) []byte {

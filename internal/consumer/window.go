@@ -60,9 +60,8 @@ func (c *Consumer) rejoin(g *group, e *entry) bool {
 		g.extra = append(g.extra, e)
 		return true
 	}
-	l := e.lease
+	c.thinned(e.lease)
 	c.quiet(e)
-	c.rewriteLease(l)
 	return false
 }
 
@@ -405,11 +404,9 @@ func (c *Consumer) storeFailure(e *entry, cause string) {
 	c.batch.put(c.keys.number(dirMsg, e.seq), m.encode(c.place.generation))
 }
 
-// release makes a message available again that was not tried.
+// release makes a message available again that was not tried. One that is leased is released with all others of its lease.
 func (c *Consumer) release(e *entry) {
-	l := e.lease
 	c.quiet(e)
-	c.rewriteLease(l)
 	c.recallLater(e)
 	if e.front() {
 		c.activate(e)
@@ -421,16 +418,10 @@ func (c *Consumer) recallLater(e *entry) {
 	if e.g == nil || e.g2 != nil {
 		return
 	}
-	var touched *lease
 	for _, x := range e.g.extra {
-		if x.seq <= e.seq || x.state != inFlight {
-			continue
+		if x.seq > e.seq && x.state == inFlight {
+			c.thinned(x.lease)
+			c.quiet(x)
 		}
-		if x.lease != touched {
-			c.rewriteLease(touched)
-			touched = x.lease
-		}
-		c.quiet(x)
 	}
-	c.rewriteLease(touched)
 }
