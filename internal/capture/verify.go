@@ -147,7 +147,7 @@ func (s *session) compare(ctx context.Context, repl *pgconn.PgConn, id postgres.
 		return was, problem.New("slot_moved", "replication slot %q was moved or read by someone else", s.cfg.Slot).
 			WithDetail("the server holds %s for confirmed, but only what lies before %s is in the change log: changes committed between %s and %s are missing here",
 				now.ConfirmedFlush, end, end, now.ConfirmedFlush).
-			WithHint("find out who advanced, recreated or read the slot; to begin anew without the missing changes, give the database another slot.name, " +
+			WithHint("find out who advanced, recreated or read the slot, or whether the data directory is an older copy; to begin anew without the missing changes, give the database another slot.name, " +
 				"which starts a new history, and backfill the tables that matter")
 	}
 	if id.Timeline == was.Timeline {
