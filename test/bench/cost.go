@@ -223,7 +223,7 @@ func (b *bench) listenBeside(ctx context.Context) (*companion, error) {
 
 // commits lets the writers write and returns how long their transactions took.
 func (b *bench) commits(ctx context.Context, p pace) (burden, error) {
-	const sql = "insert into bench_cost (account_id, payload) values ($1, md5($1::text) || md5(($1 + 1)::text) || md5(($1 + 2)::text))"
+	const sql = "insert into bench_cost (account_id, payload) select n, md5(n::text) || md5((n + 1)::text) || md5((n + 2)::text) from (values ($1::bigint)) v (n)"
 	took := make([][]time.Duration, p.connections)
 	each, begun := p.each(), time.Now()
 	err := b.paced(ctx, p, func(ctx context.Context, conn *pgx.Conn, worker, i int) error {
