@@ -23,6 +23,8 @@ type Options struct {
 	embedded.Options
 	// SkipSync makes a faulty engine, one that does not sync its write-ahead log: a test worth its name must fail with it.
 	SkipSync bool
+	// Wrap puts a file system of the test's own between the engine and the disk; nil for none.
+	Wrap func(disk vfs.FS) vfs.FS
 }
 
 // New returns an empty disk.
@@ -32,6 +34,9 @@ func New() *Disk { return &Disk{fs: vfs.NewCrashableMem()} }
 func (d *Disk) Open(ctx context.Context, opts Options) (*embedded.Engine, error) {
 	o := opts.Options
 	o.FS = d.FS()
+	if opts.Wrap != nil {
+		o.FS = opts.Wrap(o.FS)
+	}
 	if opts.SkipSync {
 		o.FS = lazyFS{o.FS}
 	}
