@@ -90,12 +90,11 @@ func (k *keeper) published(ctx context.Context, conn *pgx.Conn) error {
 	} else {
 		k.c.warn("publication", nil)
 	}
+	const kind = preflightPrefix + "replica_identity" // the same as the preflight's, which looks once
 	if len(p.Breaks) == 0 {
-		k.c.warn("identity", nil)
+		k.c.warn(kind, nil)
 		return nil
 	}
-	first := p.Breaks[0]
-	k.c.warn("identity", problem.New("replica_identity_missing", "publication %q makes UPDATE and DELETE fail on %d of its tables", k.cfg.Publication, len(p.Breaks)).
-		WithDetail("among them %s", first.Explain()).WithHint("%s", first.Repair))
+	k.c.warn(kind, postgres.BrokenTables(p))
 	return nil
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/sequinstream/sequin/internal/problem"
 )
 
+// preflightPrefix begins the kinds of the preflight's warnings.
+const preflightPrefix = "preflight/"
+
 // prepare checks the server and creates what may be created: the publication first, since WAL is decoded with the publications of its time.
 func (s *session) prepare(ctx context.Context, conn *pgx.Conn) error {
 	report, err := postgres.Preflight(ctx, conn, postgres.PreflightOptions{
@@ -32,9 +35,9 @@ func (s *session) prepare(ctx context.Context, conn *pgx.Conn) error {
 		case postgres.StatusFail:
 			return item.Problem
 		case postgres.StatusWarn:
-			s.c.warn("preflight/"+item.Name, item.Problem)
+			s.c.warn(preflightPrefix+item.Name, item.Problem)
 		case postgres.StatusOK:
-			s.c.warn("preflight/"+item.Name, nil)
+			s.c.warn(preflightPrefix+item.Name, nil)
 		}
 	}
 	if err := s.ensurePublication(ctx, conn); err != nil {

@@ -61,6 +61,11 @@ func (p *preflight) checkIdentities(context.Context) (*finding, error) {
 	if pub == nil || len(pub.Breaks) == 0 {
 		return nil, nil //nolint:nilnil // nil means that all is well
 	}
+	return warn(BrokenTables(*pub)), nil
+}
+
+// BrokenTables names the tables whose UPDATE or DELETE fails because of the publication, with the repairs.
+func BrokenTables(pub publication.Publication) *problem.Error {
 	var details, repairs []string
 	for _, b := range pub.Breaks[:min(len(pub.Breaks), maxNamed)] {
 		details = append(details, b.Explain())
@@ -69,8 +74,8 @@ func (p *preflight) checkIdentities(context.Context) (*finding, error) {
 	if more := len(pub.Breaks) - maxNamed; more > 0 {
 		details = append(details, fmt.Sprintf("and %d more tables", more))
 	}
-	return warn(problem.New("replica_identity_missing", "publication %q makes UPDATE or DELETE fail on %d tables", pub.Name, len(pub.Breaks)).
-		WithDetail("%s", strings.Join(details, "; ")).WithHint("%s", strings.Join(repairs, "; "))), nil
+	return problem.New("replica_identity_missing", "publication %q makes UPDATE or DELETE fail on %d tables", pub.Name, len(pub.Breaks)).
+		WithDetail("%s", strings.Join(details, "; ")).WithHint("%s", strings.Join(repairs, "; "))
 }
 
 func (p *preflight) checkSlot(ctx context.Context) (*finding, error) {
