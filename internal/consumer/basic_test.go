@@ -301,6 +301,31 @@ func TestExpiryNackExtend(t *testing.T) {
 	})
 }
 
+// A worker that takes several messages of a group gives the first one back: the second counts as not delivered, also after a restart.
+func TestRecalledMessageIsNotLeasedAnyMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, state := newLog(), newState()
+		rel := table(1, "orders")
+		log.add(insert(rel, "a"), update(rel, "a", "a"), insert(rel, "b"))
+		c := start(t, log, state, pullConfig())
+		synctest.Wait()
+		ds := c.receive(consumer.ReceiveOptions{Max: 10, SameGroup: true, Visibility: time.Hour})
+		require.Equal(t, []uint64{1, 2, 3}, seqs(ds))
+		require.NoError(t, c.Nack(t.Context(), []string{ds[0].AckID}, 0))
+		gone, err := c.Extend(t.Context(), ackIDs(ds[:2]), time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, ackIDs(ds[:2]), gone)
+		c.ack(c.receive(consumer.ReceiveOptions{Max: 1})...)
+		c.stop()
+		c = start(t, log, state, pullConfig())
+		synctest.Wait()
+		again := c.receive(consumer.ReceiveOptions{Max: 10})
+		require.Equal(t, []uint64{2}, seqs(again))
+		require.Equal(t, 1, again[0].Attempt)
+	})
+}
+
 func TestAckIsIdempotentAndIgnoresStrangers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

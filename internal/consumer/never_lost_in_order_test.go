@@ -243,6 +243,9 @@ func (m *model) ackSome() {
 	for _, d := range ds {
 		m.done[d.Seq] = !lost
 		m.recalled[d.Seq] = lost && m.same // may be taken back later, when one before it fails
+		if lost && m.same {
+			m.recallAfter(d.Seq)
+		}
 	}
 	for _, d := range ds {
 		delete(m.held, d.Seq)
@@ -276,6 +279,9 @@ func (m *model) extendSome() {
 		for _, d := range ds {
 			m.recalled[d.Seq] = true // either deadline may hold
 			m.slack[d.Seq]++
+			if m.same {
+				m.recallAfter(d.Seq)
+			}
 		}
 		return
 	}
