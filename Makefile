@@ -26,7 +26,6 @@ run: build ## Build and run: make run ARGS='serve --config sequin.yaml'
 
 .PHONY: demo
 demo: build ## Watch it work, on a throwaway Postgres; Ctrl-C leaves nothing behind
-	@$(GO) run ./scripts/postgres
 	@$(GO) build -o bin/demo ./test/demo
 	@exec bin/demo $(ARGS)
 
