@@ -142,7 +142,7 @@ func (b *bench) scaled(n int) int { return max(1, int(float64(n)*b.opts.scale)) 
 
 // lasting applies the scale to a duration, within reason.
 func (b *bench) lasting(d time.Duration) time.Duration {
-	return max(time.Second, time.Duration(float64(d)*b.opts.scale))
+	return max(200*time.Millisecond, time.Duration(float64(d)*b.opts.scale))
 }
 
 // disturbance is what others took while something was measured.

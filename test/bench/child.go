@@ -15,16 +15,17 @@ import (
 
 // child is a program under measurement. It dies with this process.
 type child struct {
-	name string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended and was waited for
-	err  error         // how it ended; valid once done is closed
-	errs *tail
+	name  string
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when it has ended and was waited for
+	err   error         // how it ended; valid once done is closed
+	since time.Time
+	errs  *tail
 }
 
 // spawn starts a program with a bare environment. Standard error goes to its tail, and line by line to each, if given.
 func spawn(name string, cmd *exec.Cmd, each func(line []byte)) (*child, error) {
-	c := &child{name: name, cmd: cmd, done: make(chan struct{}), errs: &tail{each: each}}
+	c := &child{name: name, cmd: cmd, done: make(chan struct{}), since: time.Now(), errs: &tail{each: each}}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LC_ALL=C", "TZ=UTC"}
 	cmd.Stderr = c.errs
 	cmd.SysProcAttr = childAttributes()

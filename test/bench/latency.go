@@ -138,7 +138,7 @@ func (b *bench) pipe(ctx context.Context, slot string, t *timeline, ready func()
 	if err != nil {
 		return err
 	}
-	defer r.Close() //nolint:errcheck // only read from
+	defer r.Close()
 	client, err := b.receive(slot, publication, "", false, w)
 	_ = w.Close() // the child has its own
 	if err != nil {
@@ -154,8 +154,7 @@ func (b *bench) pipe(ctx context.Context, slot string, t *timeline, ready func()
 	select {
 	case <-ctx.Done():
 		client.kill()
-		<-read
-		return nil
+		return <-read // what was left in the pipe is no whole message, and no error
 	case err := <-read:
 		client.kill()
 		return err

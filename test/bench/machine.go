@@ -64,7 +64,7 @@ func syncTime(dir string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close() //nolint:errcheck // it goes with the directory
+	defer f.Close()
 	block := make([]byte, 4096)
 	var all []time.Duration
 	for range 200 {

@@ -127,10 +127,10 @@ func (b *bench) idle(ctx context.Context) (resident int64, cpu float64, err erro
 		return 0, 0, err
 	}
 	defer s.remove()
-	if err := sleep(ctx, 3*time.Second); err != nil {
+	if err := sleep(ctx, b.lasting(3*time.Second)); err != nil {
 		return 0, 0, err
 	}
-	if cpu, err = s.load(ctx, max(5*time.Second, b.lasting(20*time.Second))); err != nil {
+	if cpu, err = s.load(ctx, b.lasting(20*time.Second)); err != nil {
 		return 0, 0, err
 	}
 	resident = memoryOf(s.pid(), "VmRSS")
@@ -183,7 +183,7 @@ func untilReady(ctx context.Context, url string) error {
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 		if err != nil {
 			return err
 		}

@@ -68,7 +68,7 @@ func listen(take func(at time.Time, body []byte)) (*receiver, error) {
 // ServeHTTP answers 200.
 func (r *receiver) ServeHTTP(_ http.ResponseWriter, req *http.Request) {
 	at := time.Now()
-	buf := r.bodies.Get().(*bytes.Buffer) //nolint:errcheck // the pool holds nothing else
+	buf := r.bodies.Get().(*bytes.Buffer)
 	defer r.bodies.Put(buf)
 	buf.Reset()
 	if _, err := buf.ReadFrom(req.Body); err != nil {
@@ -102,11 +102,12 @@ func (s *sequin) pull(ctx context.Context, sink string, batch int, take func(at 
 	return nil
 }
 
+// unlessDone is err, unless it came of the end of ctx.
 func unlessDone(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // ackIDs writes the body of an acknowledgement for everything in the reply.

@@ -101,15 +101,16 @@ func end(name string) string { return "<!-- end bench " + name + " -->\n" }
 
 // replace puts text between the markers of that name, or at the end of the page when it has none.
 func replace(page, name, text string) (string, error) {
+	section := begin(name) + "\n" + strings.TrimSpace(text) + "\n\n" + end(name)
 	before, rest, found := strings.Cut(page, begin(name))
 	if !found {
-		return page + "\n" + begin(name) + "\n" + text + "\n" + end(name), nil
+		return page + "\n" + section, nil
 	}
 	_, after, found := strings.Cut(rest, end(name))
 	if !found {
 		return "", fmt.Errorf("the page has %q, and no %q after it", strings.TrimSpace(begin(name)), strings.TrimSpace(end(name)))
 	}
-	return before + begin(name) + "\n" + text + "\n" + end(name) + after, nil
+	return before + section + after, nil
 }
 
 // replaceIn puts the machine and every table of this run into a page, and leaves the tables of other runs as they are.

@@ -145,24 +145,24 @@ func (s *sequin) call(ctx context.Context, sink, verb, body string) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to the end below
+	defer resp.Body.Close()
 	reply, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %w: %s", verb, errStatus(resp.StatusCode), reply)
+		err = fmt.Errorf("%s: %w: %s", verb, statusError(resp.StatusCode), reply)
 	}
 	return reply, err
 }
 
-// errStatus is a reply other than 200.
-type errStatus int
+// statusError is a reply other than 200.
+type statusError int
 
-func (e errStatus) Error() string { return "status " + strconv.Itoa(int(e)) }
+func (e statusError) Error() string { return "status " + strconv.Itoa(int(e)) }
 
 // exists waits until a pull sink answers.
 func (s *sequin) exists(ctx context.Context, sink string) error {
 	for {
 		_, err := s.call(ctx, sink, "receive", `{"batch_size":1,"visibility_timeout_ms":1}`)
-		if !errors.Is(err, errStatus(http.StatusNotFound)) {
+		if !errors.Is(err, statusError(http.StatusNotFound)) {
 			return err
 		}
 		if err := s.alive(); err != nil {

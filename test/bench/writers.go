@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -124,18 +125,22 @@ func (b *bench) stream(ctx context.Context, p pace, t *timeline, first int) erro
 const createStream = "create table bench_stream (id bigint primary key, payload text not null, at_us bigint not null)"
 
 // errEnough ends one connection of paced.
-var errEnough = fmt.Errorf("enough")
+var errEnough = errors.New("enough")
 
 // paced runs one transaction after another on each connection, until it says enough.
 func (b *bench) paced(ctx context.Context, p pace, tx func(ctx context.Context, conn *pgx.Conn, worker, i int) error) error {
-	conns := make([]*pgx.Conn, p.connections)
-	for i := range conns {
+	var conns []*pgx.Conn
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close(context.WithoutCancel(ctx)) // a farewell
+		}
+	}()
+	for range p.connections {
 		conn, err := pgx.Connect(ctx, b.pg.SocketURL(database))
 		if err != nil {
 			return err
 		}
-		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // a farewell
-		conns[i] = conn
+		conns = append(conns, conn)
 	}
 	interval := time.Duration(float64(time.Second) * float64(p.perTx*p.connections) / float64(p.rate))
 	begun := time.Now()
