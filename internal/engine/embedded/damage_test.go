@@ -31,7 +31,7 @@ func damageSize(first uint64) int {
 // fillForDamage writes a log and a state, in tables when flushed, in the WAL otherwise.
 func fillForDamage(t *testing.T, dir string, flushed bool) {
 	t.Helper()
-	e, err := embedded.Open(t.Context(), embedded.Options{Dir: dir, AllowEphemeral: true})
+	e, err := embedded.Open(t.Context(), embedded.Options{Dir: dir, AllowEphemeral: true, MemtableBytes: 4 << 20})
 	require.NoError(t, err)
 	l, err := e.Log(t.Context(), "a")
 	require.NoError(t, err)
@@ -157,7 +157,7 @@ func TestFlippedBitInBlockFileCostsOneBlock(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // repeatable on purpose
 	reported := 0
 	for _, file := range files(t, dir, ".blob") {
-		for range 12 {
+		for range 8 {
 			o, err := damage(t, dir, file, rng.Float64(), 1<<rng.IntN(8))
 			require.NoError(t, err)
 			require.LessOrEqual(t, o.lostBlocks, 1)
@@ -177,7 +177,7 @@ func TestFlippedBitInTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2)) //nolint:gosec // repeatable on purpose
 	noticed := 0
 	for _, file := range files(t, dir, ".sst") {
-		for range 25 {
+		for range 15 {
 			o, err := damage(t, dir, file, rng.Float64(), 1<<rng.IntN(8))
 			if err != nil || o.lostBlocks > 0 || o.lostKeys > 0 {
 				noticed++
@@ -198,7 +198,7 @@ func TestFlippedBitInWAL(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3)) //nolint:gosec // repeatable on purpose
 	noticed, saved := 0, 0
 	for _, file := range files(t, dir, ".log") {
-		for range 40 {
+		for range 25 {
 			copied := t.TempDir()
 			o, err := damageIn(t, copied, dir, file, rng.Float64(), 1<<rng.IntN(8))
 			if err == nil {

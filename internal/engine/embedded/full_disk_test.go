@@ -41,10 +41,10 @@ func verify(t *testing.T, l engine.Log, size int) (last uint64) {
 // TestFullDiskLosesNothingAndWritingResumes fills a disk to the last byte, several times, with room for the log only.
 func TestFullDiskLosesNothingAndWritingResumes(t *testing.T) {
 	t.Parallel()
-	const size = 128 << 10
+	const size = 64 << 10
 	disk := powerloss.New()
-	quota := newQuotaFS(disk.FS(), 30<<20)
-	e, err := embedded.Open(t.Context(), embedded.Options{Dir: "/data", FS: quota, ReserveBytes: -1})
+	quota := newQuotaFS(disk.FS(), 6<<20)
+	e, err := embedded.Open(t.Context(), embedded.Options{Dir: "/data", FS: quota, ReserveBytes: -1, MemtableBytes: 1 << 20})
 	require.NoError(t, err)
 	l, err := e.Log(t.Context(), "a")
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestFullDiskLosesNothingAndWritingResumes(t *testing.T) {
 		require.GreaterOrEqual(t, verify(t, cl, size), acked, "after a power cut on the full disk")
 		require.NoError(t, cut.Close())
 
-		quota.grow(40 << 20) // enough for all that memory holds
+		quota.grow(6 << 20) // enough for all that memory holds
 		require.Eventually(t, func() bool {
 			return e.State().Apply(t.Context(), engine.Put("k", []byte{byte(round), 1})) == nil
 		}, 20*time.Second, 10*time.Millisecond, "writing does not resume")
@@ -142,8 +142,8 @@ func TestOpenOnFullDisk(t *testing.T) {
 // TestAppendLeavesReserve keeps room for acks: appends stop before the disk is full, state writes and trims do not.
 func TestAppendLeavesReserve(t *testing.T) {
 	t.Parallel()
-	quota := newQuotaFS(powerloss.New().FS(), 80<<20)
-	e, err := embedded.Open(t.Context(), embedded.Options{Dir: "/data", FS: quota, ReserveBytes: 24 << 20})
+	quota := newQuotaFS(powerloss.New().FS(), 40<<20)
+	e, err := embedded.Open(t.Context(), embedded.Options{Dir: "/data", FS: quota, ReserveBytes: 12 << 20, MemtableBytes: 2 << 20})
 	require.NoError(t, err)
 	l, err := e.Log(t.Context(), "a")
 	require.NoError(t, err)
@@ -167,7 +167,7 @@ func TestTablesThatCannotBeWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			faults := &faultFS{FS: powerloss.New().FS()}
-			e, err := embedded.Open(t.Context(), embedded.Options{Dir: "/data", FS: faults})
+			e, err := embedded.Open(t.Context(), embedded.Options{Dir: "/data", FS: faults, MemtableBytes: 1 << 20})
 			require.NoError(t, err)
 			l, err := e.Log(t.Context(), "a")
 			require.NoError(t, err)

@@ -226,10 +226,13 @@ type guardedFile struct {
 func (f *guardedFile) Write(p []byte) (int, error) {
 	done := 0
 	err := f.g.change("write", f.name, f.vital, func() error {
-		n, err := f.File.Write(p[done:])
-		if f.witnessed {
-			f.size, f.sum = f.size+int64(n), crc32.Update(f.sum, castagnoli, p[done:done+n])
+		sum := uint32(0)
+		if f.witnessed { // before the write, which may alter p
+			sum = crc32.Update(f.sum, castagnoli, p[done:])
 		}
+		n, err := f.File.Write(p[done:])
+		f.witnessed = f.witnessed && n == len(p)-done // nobody knows the sum of a part
+		f.size, f.sum = f.size+int64(n), sum
 		done += n // what a full disk took of it is not written twice
 		return err
 	})

@@ -76,7 +76,9 @@ func (e *Engine) Usage() engine.Usage {
 	}
 	if s, err := e.use(); err == nil {
 		defer s.release()
-		u.Used = s.db.Metrics().DiskSpaceUsage()
+		m := s.db.Metrics()
+		// Pebble forgets the blob files that it finds when it opens a store in the local sum; the other one is right.
+		u.Used = m.DiskSpaceUsage() - m.BlobFiles.Local.LiveSize + m.BlobFiles.LiveSize
 	}
 	return u
 }
