@@ -53,21 +53,31 @@ func (c *Stream) Receive(ctx context.Context, n int, wait time.Duration) ([]Rece
 	var reply struct {
 		Data []Received `json:"data"`
 	}
-	err := c.call(ctx, "receive", map[string]any{"batch_size": n, "wait_for": wait.Milliseconds()}, &reply)
+	err := c.Call(ctx, "receive", map[string]any{"batch_size": n, "wait_for": wait.Milliseconds()}, &reply)
 	return reply.Data, err
 }
 
 // Ack acknowledges; Nack gives back; both by ack id.
 func (c *Stream) Ack(ctx context.Context, ids ...string) error {
-	return c.call(ctx, "ack", map[string]any{"ack_ids": ids}, nil)
+	return c.Call(ctx, "ack", map[string]any{"ack_ids": ids}, nil)
 }
 
 // Nack gives messages back.
 func (c *Stream) Nack(ctx context.Context, ids ...string) error {
-	return c.call(ctx, "nack", map[string]any{"ack_ids": ids}, nil)
+	return c.Call(ctx, "nack", map[string]any{"ack_ids": ids}, nil)
 }
 
-func (c *Stream) call(ctx context.Context, verb string, body, reply any) error {
+// StatusError is an answer other than 200.
+type StatusError struct {
+	Verb   string
+	Status int
+	Body   string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("%s: %d %s", e.Verb, e.Status, e.Body) }
+
+// Call posts a body to one of the sink's routes and reads the answer into reply, unless that is nil.
+func (c *Stream) Call(ctx context.Context, verb string, body, reply any) error {
 	payload, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -93,7 +103,7 @@ func (c *Stream) call(ctx context.Context, verb string, body, reply any) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %d %s", verb, resp.StatusCode, answer)
+		return &StatusError{verb, resp.StatusCode, string(answer)}
 	}
 	if reply == nil {
 		return nil

@@ -1,0 +1,322 @@
+package ledger_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// window is how long before a SIGKILL an acceptance may have come to be repeated. The product says 10 ms, after which it begins to write; how long
+// that takes depends on the machine's other work. maxRepeats is the other bound, which does not.
+const (
+	window     = time.Second
+	maxRepeats = 1000
+)
+
+// arrival is one time that a message came.
+type arrival struct {
+	at      time.Time
+	request int
+	index   int // in the request
+}
+
+// hooked is what the receiver knows of one message.
+type hooked struct {
+	sighting
+	arrivals []arrival
+	accepted []arrival // the time is when it was written down, just before the 2xx
+	life     int       // of the process that was answered last
+}
+
+// hook is a receiver of webhooks that writes down everything that it accepts, and fails in all the ways that receivers do.
+type hook struct {
+	name     string
+	court    *court
+	server   *httptest.Server
+	batched  bool
+	each     bool // ack_commit: each
+	workers  int  // requests at a time
+	batch    int  // messages in a request
+	r        *rand.Rand
+	seen     map[string]*hooked // this and what follows under court.mu
+	ids      map[string]string  // webhook-id by the messages of a request
+	accepted int                // messages
+	requests int
+	repeated map[int]map[int]int // by process: by request that it had been told was accepted: messages that came again
+	calm     bool                // accepts everything
+	outage   bool                // accepts nothing
+}
+
+type lifeKey struct{}
+
+func newHook(t *testing.T, c *court, seed uint64, name string, batch int, each bool, workers int) *hook {
+	t.Helper()
+	h := &hook{
+		name: name, court: c, batched: batch > 1, batch: batch, each: each, workers: workers, r: newRand(seed, uint64(len(name))<<8+uint64(workers)), //nolint:gosec // small numbers
+		seen: map[string]*hooked{}, ids: map[string]string{}, repeated: map[int]map[int]int{},
+	}
+	h.server = httptest.NewUnstartedServer(http.HandlerFunc(h.serve))
+	// A connection belongs to the process that opened it.
+	h.server.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, lifeKey{}, c.living())
+	}
+	h.server.Start()
+	t.Cleanup(h.server.Close)
+	return h
+}
+
+func (h *hook) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler) // the sender is gone
+	}
+	life, _ := r.Context().Value(lifeKey{}).(int)
+	ms, request := h.arrive(r, body, life)
+	verdict, pause := h.verdict()
+	if pause > 0 {
+		wait(r.Context(), pause)
+	}
+	if verdict == http.StatusOK {
+		if !h.accept(r, ms, request, life) {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader([]int{http.StatusOK, http.StatusCreated, http.StatusNoContent}[request%3])
+		return
+	}
+	h.fail(w, r, verdict)
+}
+
+// Ways to fail beside the statuses.
+const (
+	hang  = -1
+	reset = -2
+)
+
+// verdict draws what becomes of a request, and after which pause.
+func (h *hook) verdict() (status int, pause time.Duration) {
+	h.court.mu.Lock()
+	defer h.court.mu.Unlock()
+	n, d := h.r.IntN(1000), h.r.IntN(100)
+	if d < 10 {
+		pause = time.Duration(d*d) * time.Millisecond / 2
+	}
+	switch {
+	case h.outage:
+		return http.StatusServiceUnavailable, 0
+	case h.calm:
+		return http.StatusOK, 0
+	case n < 2:
+		return hang, 0
+	case n < 7:
+		return reset, pause
+	case n < 12:
+		return http.StatusInternalServerError, pause
+	case n < 16:
+		return http.StatusBadGateway, 0
+	case n < 20:
+		return http.StatusTooManyRequests, 0
+	case n < 22:
+		return http.StatusFound, 0
+	}
+	return http.StatusOK, pause
+}
+
+func (h *hook) fail(w http.ResponseWriter, r *http.Request, verdict int) {
+	switch verdict {
+	case hang:
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	case reset:
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // then the close is a reset
+		}
+		_ = conn.Close()
+	case http.StatusFound:
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(verdict)
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(verdict)
+	default:
+		http.Error(w, "not now", verdict)
+	}
+}
+
+// arrive writes down what came and judges it by what was accepted before.
+func (h *hook) arrive(r *http.Request, body []byte, life int) (ms []*hooked, request int) {
+	raw := []json.RawMessage{body}
+	if h.batched {
+		var envelope struct {
+			Data []json.RawMessage `json:"data"`
+		}
+		if err := json.Unmarshal(body, &envelope); err != nil {
+			raw = nil
+		}
+		raw = envelope.Data
+	}
+	now := time.Now()
+	sightings, err := parseAll(raw)
+	c := h.court
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.requests++
+	request = h.requests
+	if err != nil || len(raw) == 0 || len(raw) > h.batch || r.URL.Path != "/" {
+		c.wrong("%s: bad request to %s with %d messages: %v: %.300s", h.name, r.URL.Path, len(raw), err, body)
+		return nil, request
+	}
+	keys := ""
+	for i, s := range sightings {
+		key := s.message.Metadata.Key
+		keys += key + " "
+		m := h.seen[key]
+		if m == nil {
+			m = &hooked{sighting: s}
+			h.seen[key] = m
+		}
+		if m.head != s.head {
+			c.wrong("%s: a redelivery differs:\n%s\n%s", h.name, m.head, s.head)
+		}
+		if len(m.accepted) > 0 {
+			h.again(m, life, now)
+		}
+		m.arrivals = append(m.arrivals, arrival{now, request, i})
+		ms = append(ms, m)
+	}
+	id := r.Header.Get("Webhook-Id")
+	if known, ok := h.ids[keys]; ok && known != id || id == "" || len(ms) == 1 && id+" " != keys {
+		c.wrong("%s: webhook-id %q for messages %s, before %q", h.name, id, keys, known)
+	}
+	h.ids[keys] = id
+	return ms, request
+}
+
+func parseAll(raw []json.RawMessage) ([]sighting, error) {
+	out := make([]sighting, 0, len(raw))
+	for _, text := range raw {
+		s, err := parse(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// again judges a message that came again after it had been accepted: only a SIGKILL within the window explains that. The caller holds mu.
+func (h *hook) again(m *hooked, life int, now time.Time) {
+	c, last := h.court, m.accepted[len(m.accepted)-1]
+	told := fmt.Sprintf("%s of %s %v %s, accepted %v ago in the life of process %d, came again to process %d", m.message.Action, m.message.Metadata.Table,
+		m.message.Metadata.PKs, m.message.Metadata.Key, now.Sub(last.at), m.life, life)
+	end := c.lives[m.life]
+	switch {
+	case life == m.life:
+		c.wrong("%s: the same process repeated: %s", h.name, told)
+	case end.how != killed:
+		c.wrong("%s: repeated after an orderly stop: %s", h.name, told)
+	case end.end.Sub(last.at) > window:
+		c.wrong("%s: repeated what was accepted %v before the kill: %s", h.name, end.end.Sub(last.at), told)
+	}
+	if h.repeated[m.life] == nil {
+		h.repeated[m.life] = map[int]int{}
+	}
+	h.repeated[m.life][last.request]++
+}
+
+// accept writes down that a request is accepted, unless its sender is gone.
+func (h *hook) accept(r *http.Request, ms []*hooked, request, life int) bool {
+	c := h.court
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.Context().Err() != nil {
+		return false
+	}
+	for i, m := range ms {
+		if len(m.accepted) == 0 {
+			h.accepted++
+		}
+		m.accepted = append(m.accepted, arrival{time.Now(), request, i})
+		m.life = life
+	}
+	c.settled += len(ms)
+	c.changed.Broadcast()
+	return true
+}
+
+// before reports whether a came before b.
+func (a arrival) before(b arrival) bool {
+	return a.at.Before(b.at) || a.request == b.request && a.index < b.index
+}
+
+// judge is the verdict in the end.
+func (h *hook) judge(b *book, wants func(*change) bool, grouped func(table) bool) {
+	c := h.court
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := map[string]sighting{}
+	for key, m := range h.seen {
+		seen[key] = m.sighting
+	}
+	c.compare(h.name, b, wants, seen, func(id string) bool { return len(h.seen[id].accepted) > 0 })
+	for change, priors := range b.predecessors(wants, grouped) {
+		m := h.seen[change.id]
+		for _, prior := range priors {
+			o := h.seen[prior.id]
+			if m == nil || o == nil || len(m.accepted) == 0 || len(o.accepted) == 0 {
+				continue // said already
+			}
+			for _, a := range m.arrivals {
+				if !o.accepted[0].before(a) && !o.in(a) {
+					c.wrong("%s: got %v before it accepted %v", h.name, change, prior)
+				}
+			}
+			if last := o.accepted[len(o.accepted)-1]; !last.before(m.accepted[len(m.accepted)-1]) {
+				c.wrong("%s: got %v again, and then not %v, which comes after it", h.name, prior, change)
+			}
+		}
+	}
+	for life, requests := range h.repeated {
+		total := 0
+		for _, n := range requests {
+			total += n
+		}
+		if total > maxRepeats+h.workers*h.batch {
+			c.wrong("%s: %d messages came again after process %d was killed", h.name, total, life)
+		}
+		if h.each && len(requests) > h.workers {
+			c.wrong("%s: %d requests came again after process %d was killed; only the %d workers' last ones may", h.name, len(requests), life, h.workers)
+		}
+	}
+}
+
+// in reports whether the message came in the same request as a, before it.
+func (m *hooked) in(a arrival) bool {
+	for _, mine := range m.arrivals {
+		if mine.request == a.request && mine.index < a.index {
+			return true
+		}
+	}
+	return false
+}
+
+// repeats is how many messages came again, of how many requests.
+func (h *hook) repeats() int {
+	n := 0
+	for _, requests := range h.repeated {
+		for _, k := range requests {
+			n += k
+		}
+	}
+	return n
+}
