@@ -273,7 +273,7 @@ func (s *stream) frame(kind byte, body []byte) error {
 	switch kind {
 	case 'd':
 		return s.copyData(body)
-	case 'c':
+	case 'c', 'C': // a server that shuts down says at once that the command is complete
 		return ErrEnded
 	case 'E':
 		return serverError(body)
