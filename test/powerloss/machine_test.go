@@ -65,6 +65,7 @@ func (r *rig) tryBoot() (*machine, error) {
 		SkipSync: r.build.skipSync, Wrap: func(vfs.FS) vfs.FS { return m.disk },
 	}
 	var err error
+	opts.Salvage = r.salvage
 	if m.engine, err = r.disk.Open(context.Background(), opts); err != nil {
 		return nil, err
 	}
@@ -144,6 +145,29 @@ func (m *machine) get(path string) (int, string) {
 		return 0, err.Error()
 	}
 	return resp.StatusCode, string(body)
+}
+
+// awaitProblem waits until /healthz shows the problem, and returns the body.
+func (m *machine) awaitProblem(code string) string {
+	m.rig.t.Helper()
+	var body string
+	require.Eventually(m.rig.t, func() bool {
+		var status int
+		status, body = m.get("/healthz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, `"code":"`+code+`"`)
+	}, patience, 5*time.Millisecond, "no problem %s", code)
+	return body
+}
+
+// awaitHealthy waits until /healthz is content.
+func (m *machine) awaitHealthy() {
+	m.rig.t.Helper()
+	var body string
+	require.Eventually(m.rig.t, func() bool {
+		var status int
+		status, body = m.get("/healthz")
+		return status == http.StatusOK && !strings.Contains(body, `"initializing"`)
+	}, patience, 5*time.Millisecond, "not healthy")
 }
 
 // yaml declares the database, reached over the machine's own proxy, and the sinks, with the machine's own endpoints.

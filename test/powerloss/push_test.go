@@ -17,6 +17,7 @@ type pushBook struct {
 	name     string
 	most     int  // messages that one cut may repeat
 	timed    bool // the window is one of time too
+	restarts bool // a machine may open its consumers anew without a cut, as it does when its storage breaks
 	keys     map[int]*pushKey
 	repeated map[int]int // by life: how many messages the cut before it made come again
 	accepted int
@@ -85,6 +86,8 @@ func (b *pushBook) attempted(m harness.Message, life int, accept bool, outages m
 func (b *pushBook) mayRepeat(e element, a acceptance, life int, outages map[int]outage) bool {
 	end, gone := outages[a.life]
 	switch {
+	case b.restarts && a.life == life:
+		return b.repeats(life)
 	case a.life == life:
 		b.l.violated(p4, "%s got %+v again from the machine that it had accepted it from", b.name, e)
 	case !gone:
@@ -92,13 +95,17 @@ func (b *pushBook) mayRepeat(e element, a acceptance, life int, outages map[int]
 	case b.timed && end.at.Sub(a.at) > end.window:
 		b.l.violated(p4, "%s got %+v again, which it had accepted %s before the cut; the window is %s", b.name, e, end.at.Sub(a.at), end.window)
 	default:
-		b.repeated[life]++
-		if b.repeated[life] > b.most {
-			b.l.violated(p4, "%s got more than %d messages again after one cut", b.name, b.most)
-			return false
-		}
+		return b.repeats(life)
+	}
+	return false
+}
+
+func (b *pushBook) repeats(life int) bool {
+	b.repeated[life]++
+	if b.repeated[life] <= b.most {
 		return true
 	}
+	b.l.violated(p4, "%s got more than %d messages again after one cut", b.name, b.most)
 	return false
 }
 

@@ -35,6 +35,7 @@ type rig struct {
 	t           *testing.T
 	build       build
 	slow        time.Duration // a sync takes up to so long
+	salvage     bool          // open a store whose write-ahead log is damaged
 	strict      bool          // whatever the log says of losses is a violation
 	db          *pgtest.DB
 	postgres    string // host:port

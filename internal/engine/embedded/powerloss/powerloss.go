@@ -64,6 +64,11 @@ func (d *Disk) Cut(seed uint64) *Disk {
 	return &Disk{fs: d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})}
 }
 
+// Copy returns the disk as it is, with what was not synced.
+func (d *Disk) Copy() *Disk {
+	return &Disk{fs: d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(0, 0))})} //nolint:gosec // nothing is left to chance
+}
+
 // lazyFS forgets to sync the write-ahead log.
 type lazyFS struct{ vfs.FS }
 
