@@ -72,11 +72,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if _, err := os.Stat(o.binary); err != nil {
 		return fmt.Errorf("%w; build it with: make build", err)
 	}
-	if o.length > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.length)
-		defer cancel()
-	}
 	d := &demo{opts: o, out: &printer{w: out}, client: &http.Client{}, failed: make(chan error, 1)}
 	defer func() {
 		d.out.say("")
@@ -94,5 +89,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return err
 	}
 	d.invite()
+	if o.length > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.length)
+		defer cancel()
+	}
 	return d.play(ctx, in)
 }
