@@ -45,6 +45,8 @@ func (a *account) command(ctx context.Context, name string, args ...string) *exe
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
 	cmd.SysProcAttr = childAttributes()
 	cmd.SysProcAttr.Credential = a.credential
+	// It leads a process group: initdb has a shell and a server below it that would outlive it.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	return cmd
 }
 
