@@ -329,6 +329,7 @@ func (m *model) drain() {
 		require.True(m.t, m.done[s] || m.maybe[s], "message %d is lost", s)
 	}
 	require.Equal(m.t, m.log.End().Seq+1, m.c.Cursor())
+	require.Empty(m.t, m.c.Books())
 	m.c.stop()
 	for _, k := range m.state.keys("consumer/" + testID + "/") {
 		// The page that the cursor stands in may still be there.

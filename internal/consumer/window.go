@@ -376,6 +376,7 @@ func (c *Consumer) arrive(g *group, e *entry) {
 	}
 	c.backlogBytes -= pairBytes
 	if c.done.has(e.seq) {
+		c.quiet(e) // given up while it was in flight since before a restart
 		c.forget(e)
 		return
 	}
