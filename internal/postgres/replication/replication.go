@@ -228,8 +228,8 @@ func (s *stream) more(ctx context.Context) error {
 	if n > 0 || err != nil {
 		return err
 	}
-	if s.behind && s.opts.Nap > 0 && s.wire.napPays() {
-		time.Sleep(s.opts.Nap)
+	if nap := s.wire.nap(s.opts.Nap); s.behind && nap > 0 {
+		time.Sleep(nap)
 		if n, err := s.in.tryFill(); n > 0 || err != nil {
 			return err
 		}

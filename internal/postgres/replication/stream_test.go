@@ -29,6 +29,7 @@ type recorder struct {
 	commitEnd atomic.Uint64
 	walEnd    atomic.Uint64
 	commits   chan struct{}
+	drained   atomic.Int64
 	block     chan struct{} // when set, Data waits for it
 }
 
@@ -62,7 +63,7 @@ func (r *recorder) TooBig(_ byte, _ uint32, size int) error {
 }
 
 func (r *recorder) Keepalive(walEnd cdc.LSN, _ bool) { r.walEnd.Store(uint64(walEnd)) }
-func (r *recorder) Drained()                         {}
+func (r *recorder) Drained()                         { r.drained.Add(1) }
 
 func (r *recorder) seen() string {
 	r.mu.Lock()
@@ -175,6 +176,33 @@ func TestStreamOverTCPAndSocket(t *testing.T) {
 			r.confirm(r.commitEnd.Load())
 			r.end(t)
 			require.Equal(t, cdc.LSN(r.commitEnd.Load()), confirmedFlush(t, s), "the last words before the end must arrive")
+		})
+	}
+}
+
+// Behind a backlog the stream naps instead of being woken for nearly every message; without naps it finds the socket empty far more often.
+func TestBacklogIsGathered(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	for _, way := range []string{"tcp", "socket"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			s := prepare(t, server, "create table t (id int)")
+			const transactions = 3000
+			s.db.Exec(t, fmt.Sprintf("do $$ begin for i in 1..%d loop insert into t values (i); commit; end loop; perform pg_sleep(0.2); end $$", transactions))
+			url := s.db.URL
+			if way == "socket" {
+				url = s.db.SocketURL
+			}
+			drained := func(nap time.Duration) int64 {
+				r := s.stream(t, url, func(o *replication.Options) { o.Nap = nap })
+				r.wait(t, transactions)
+				n := r.drained.Load()
+				r.end(t)
+				return n
+			}
+			never, always := drained(-1), drained(0)
+			require.Less(t, always, max(never/2, 100), "without naps the socket was empty %d times", never)
 		})
 	}
 }

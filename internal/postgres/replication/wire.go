@@ -25,9 +25,8 @@ type socket interface {
 	write(p []byte) error
 	interrupt() // ends reads, now and later; writes go on
 	close() error
-	// gathers reports whether the kernel gathers small sends while nobody reads. TCP does; a unix socket charges each against the sender's
-	// buffer and soon makes it wait.
-	gathers() bool
+	// nap is how long reading may pause, at most so long, for the kernel to gather small sends without making the sender wait.
+	nap(most time.Duration) time.Duration
 }
 
 // wire reads for one goroutine and writes for another.
@@ -126,8 +125,13 @@ func (w *wire) close() {
 	_ = w.conn.Close() // everything that matters was written and answered before
 }
 
-// napPays reports whether reading later gathers more instead of stalling the server.
-func (w *wire) napPays() bool { return w.sock != nil && w.sock.gathers() }
+// nap is how long reading later gathers more instead of stalling the server; 0 for never.
+func (w *wire) nap(most time.Duration) time.Duration {
+	if w.sock == nil || most <= 0 {
+		return 0
+	}
+	return w.sock.nap(most)
+}
 
 func isClosed(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded)
