@@ -38,6 +38,9 @@ type database struct {
 	openError error               // why it is not
 	since     time.Time           // when that began
 
+	opened     chan struct{} // closed when the log was opened, or could not be, for the first time
+	openedOnce sync.Once
+
 	task *task
 }
 
@@ -66,11 +69,14 @@ type running struct {
 }
 
 func newDatabase(s *Server, id string, res resource.Database, sinks map[string]declared) *database {
-	return &database{id: id, server: s, res: res, wanted: sinks, logger: s.logger.With("database", res.Name), since: time.Now()}
+	return &database{
+		id: id, server: s, res: res, wanted: sinks, logger: s.logger.With("database", res.Name), since: time.Now(), opened: make(chan struct{}),
+	}
 }
 
 // run opens the log and keeps its parts going until ctx ends.
 func (d *database) run(ctx context.Context) error {
+	defer d.tried()
 	live, err := d.open(ctx)
 	if err != nil {
 		d.mu.Lock()
@@ -89,6 +95,7 @@ func (d *database) run(ctx context.Context) error {
 		d.logger.Error("not every sink could be started", "reason", err)
 	}
 	d.mu.Unlock()
+	d.tried()
 	err = live.runParts(ctx, gctx)
 	d.mu.Lock()
 	d.live = nil
@@ -103,6 +110,9 @@ func (d *database) run(ctx context.Context) error {
 	}
 	return err
 }
+
+// tried says that the first attempt to open the log is over.
+func (d *database) tried() { d.openedOnce.Do(func() { close(d.opened) }) }
 
 // runParts runs what feeds and trims the log, until ctx ends, one of them fails, or the log breaks.
 func (r *running) runParts(ctx, log context.Context) error {

@@ -136,6 +136,7 @@ func (s *Server) Run(ctx context.Context, declared *resource.Set, reload <-chan 
 	if err := s.Apply(ctx, declared); err != nil {
 		s.logger.Error("part of the declaration could not be applied", "reason", err)
 	}
+	s.awaitLogs(ctx)
 	servers := s.serve()
 	s.logger.Info("ready", "version", s.opts.Version, "listen", s.Addr(), "metrics", s.MetricsAddr(), "data_dir", s.opts.DataDir)
 	var failed error
@@ -153,6 +154,22 @@ func (s *Server) Run(ctx context.Context, declared *resource.Set, reload <-chan 
 	}
 	s.logger.Info("stopping")
 	return errors.Join(failed, s.shutdown(context.WithoutCancel(ctx), servers))
+}
+
+// openTimeout bounds the wait for change logs at the start; it takes milliseconds, whatever their size.
+const openTimeout = 5 * time.Second
+
+// awaitLogs waits until every change log was opened, or could not be, so that whoever comes as soon as we are ready finds the sinks running.
+func (s *Server) awaitLogs(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	for _, d := range s.databases() {
+		select {
+		case <-d.opened:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // httpServers are the two listeners' servers.

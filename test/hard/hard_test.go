@@ -86,10 +86,16 @@ func prepare(t *testing.T, s setup) *rig {
 func begin(t *testing.T, s setup) *rig {
 	t.Helper()
 	r := prepare(t, s)
+	r.start()
+	return r
+}
+
+// start starts Sequin and waits until it streams.
+func (r *rig) start() {
+	r.t.Helper()
 	r.Start()
 	r.eventually(r.streaming, "the slot is read")
 	r.WaitHealthy(patience)
-	return r
 }
 
 // major is the server's major version.
@@ -137,10 +143,11 @@ func (r *rig) confirmedAll() {
 	}, "%s is confirmed", end)
 }
 
-// streaming reports whether the slot is being read.
+// streaming reports whether the slot is being read; while it is created it is active too.
 func (r *rig) streaming() bool {
 	r.t.Helper()
-	return pgtest.Value[bool](r.t, r.db, "select coalesce(bool_or(active), false) from pg_replication_slots where slot_name = $1", r.slot)
+	return pgtest.Value[bool](r.t, r.db, `
+		select exists (select from pg_replication_slots join pg_stat_replication on pid = active_pid where slot_name = $1 and state <> 'startup')`, r.slot)
 }
 
 // metric is the sum of a metric's samples whose labels contain all of the texts.
@@ -148,6 +155,7 @@ func (r *rig) metric(name string, labels ...string) float64 {
 	r.t.Helper()
 	_, body := r.Get(r.Metrics)
 	var sum float64
+	found := false
 	for line := range strings.Lines(body) {
 		series, value, ok := strings.Cut(strings.TrimSpace(line), "} ")
 		if !ok {
@@ -162,7 +170,9 @@ func (r *rig) metric(name string, labels ...string) float64 {
 		v, err := strconv.ParseFloat(value, 64)
 		require.NoError(r.t, err, line)
 		sum += v
+		found = true
 	}
+	require.True(r.t, found, "no metric %s with %v", name, labels)
 	return sum
 }
 
@@ -244,6 +254,7 @@ func (r *rig) drain(sink string) []harness.Received {
 	for {
 		late := r.receive(sink, `{"batch_size":1000}`)
 		if len(late) == 0 {
+			require.Zero(r.t, r.metric("sequin_sink_dead_letters", `consumer_name="`+sink+`"`), "dead letters: %s", r.Log())
 			return all
 		}
 		r.ack(sink, late)
