@@ -132,6 +132,7 @@ func (l *ledger) announce(es []element) {
 		h.ids = append(h.ids, "")
 	}
 	l.committed += len(es)
+	l.wake()
 }
 
 // behind is how many messages the slowest consumer has not acknowledged. The caller holds mu.

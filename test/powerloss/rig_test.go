@@ -139,25 +139,30 @@ func (r *rig) confirmed() cdc.LSN {
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	for {
-		var active bool
-		var text string
-		err := r.admin.QueryRow(ctx, "select active, confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1", r.slot).Scan(&active, &text)
-		require.NoError(r.t, err)
-		if active {
-			pause(ctx, 2*time.Millisecond)
-			continue
+		lsn, active := r.slotState(ctx)
+		if !active {
+			return lsn
 		}
-		lsn, err := cdc.ParseLSN(text)
-		require.NoError(r.t, err)
-		return lsn
+		pause(ctx, 2*time.Millisecond)
 	}
+}
+
+// slotState is what the slot was told last, and whether somebody streams from it.
+func (r *rig) slotState(ctx context.Context) (confirmed cdc.LSN, active bool) {
+	r.t.Helper()
+	var text string
+	err := r.admin.QueryRow(ctx, "select active, confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1", r.slot).Scan(&active, &text)
+	require.NoError(r.t, err)
+	confirmed, err = cdc.ParseLSN(text)
+	require.NoError(r.t, err)
+	return confirmed, active
 }
 
 // surviving is the LSN up to which the disk proves to hold everything: the log's end or the confirm bound. It looks at a copy, without what
 // was not synced.
 func (r *rig) surviving() (end cdc.LSN, err error) {
 	copied := r.disk.Cut(r.rng.Uint64())
-	e, err := copied.Open(r.t.Context(), powerloss.Options{Options: embedded.Options{ReserveBytes: -1}})
+	e, err := copied.Open(r.t.Context(), powerloss.Options{Options: embedded.Options{ReserveBytes: -1, Salvage: r.salvage}})
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ package powerloss
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 
@@ -64,9 +65,13 @@ func (d *Disk) Cut(seed uint64) *Disk {
 	return &Disk{fs: d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})}
 }
 
-// Copy returns the disk as it is, with what was not synced.
-func (d *Disk) Copy() *Disk {
-	return &Disk{fs: d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(0, 0))})} //nolint:gosec // nothing is left to chance
+// Copy returns a disk with the same content, all of it synced.
+func (d *Disk) Copy() (*Disk, error) {
+	c := New()
+	if _, err := vfs.Clone(d.fs, c.fs, "/", "/", vfs.CloneSync); err != nil {
+		return nil, fmt.Errorf("copy the disk: %w", err)
+	}
+	return c, nil
 }
 
 // lazyFS forgets to sync the write-ahead log.
