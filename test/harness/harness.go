@@ -24,54 +24,72 @@ import (
 // Token is the API token of every configuration that Config writes.
 const Token = "harness-token-0123456789abcdef"
 
-var build struct {
+// built is a binary that is built once for each test binary.
+type built struct {
 	once sync.Once
 	path string
 	err  error
 }
 
-// Binary builds cmd/sequin once for each test binary, with the race detector when the tests have it.
+var asTested, asReleased built //nolint:gochecknoglobals // one build for all tests of a package
+
+// Binary builds cmd/sequin, with the race detector when the tests have it.
 func Binary(t testing.TB) string {
 	t.Helper()
-	build.once.Do(func() {
+	return asTested.binary(t, raceEnabled)
+}
+
+// ReleaseBinary builds cmd/sequin as it is released, for tests that measure memory.
+func ReleaseBinary(t testing.TB) string {
+	t.Helper()
+	return asReleased.binary(t, false)
+}
+
+func (b *built) binary(t testing.TB, race bool) string {
+	t.Helper()
+	b.once.Do(func() {
 		dir, err := os.MkdirTemp("", "sequin-bin")
 		if err != nil {
-			build.err = err
+			b.err = err
 			return
 		}
-		build.path = filepath.Join(dir, "sequin")
-		args := []string{"build", "-o", build.path}
-		if raceEnabled {
+		b.path = filepath.Join(dir, "sequin")
+		args := []string{"build", "-o", b.path}
+		if race {
 			args = append(args, "-race")
 		}
 		cmd := exec.Command("go", append(args, "github.com/sequinstream/sequin/cmd/sequin")...) //nolint:noctx // shared by all tests
 		if out, err := cmd.CombinedOutput(); err != nil {
-			build.err = fmt.Errorf("build sequin: %w\n%s", err, out)
+			b.err = fmt.Errorf("build sequin: %w\n%s", err, out)
 		}
 	})
-	require.NoError(t, build.err)
-	return build.path
+	require.NoError(t, b.err)
+	return b.path
 }
 
-// CleanUp removes the built binary; call it at the end of TestMain.
+// CleanUp removes the built binaries; call it at the end of TestMain.
 func CleanUp() {
-	if build.path != "" {
-		_ = os.RemoveAll(filepath.Dir(build.path)) // best effort: a temporary directory
+	for _, b := range []*built{&asTested, &asReleased} {
+		if b.path != "" {
+			_ = os.RemoveAll(filepath.Dir(b.path)) // best effort: a temporary directory
+		}
 	}
 }
 
 // Sequin is one installation: a data directory, a configuration, and at most one process.
 type Sequin struct {
-	t       testing.TB
-	dir     string
-	args    []string
-	URL     string // of the API
-	Metrics string // URL of /metrics
-	cmd     *exec.Cmd
-	exited  chan struct{}
-	exitErr error
-	log     *logBuffer
-	Env     []string // more environment for the next Start
+	t        testing.TB
+	dir      string
+	args     []string
+	URL      string // of the API
+	Metrics  string // URL of /metrics
+	cmd      *exec.Cmd
+	exited   chan struct{}
+	ready    chan struct{}
+	exitErr  error
+	log      *logBuffer
+	Env      []string // more environment for the next Start
+	Released bool     // run the binary as it is released, without the race detector
 }
 
 // New prepares an installation with the given sequin.yaml. It starts nothing.
@@ -110,11 +128,31 @@ func (s *Sequin) Start() {
 
 // TryStart is Start for a process that may refuse.
 func (s *Sequin) TryStart() error {
+	if err := s.Launch(); err != nil {
+		return err
+	}
+	select {
+	case <-s.ready:
+		return nil
+	case <-s.exited:
+		s.cmd = nil
+		return fmt.Errorf("sequin ended before it was ready: %w\n%s", s.exitErr, s.log.tail(20))
+	case <-time.After(30 * time.Second):
+		return fmt.Errorf("sequin was not ready within 30 s\n%s", s.log.tail(50))
+	}
+}
+
+// Launch starts the process and waits for nothing, for tests that kill it on its way up.
+func (s *Sequin) Launch() error {
 	args := append([]string{
 		"serve", "--config", s.ConfigPath(), "--data-dir", s.DataDir(), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
 		"--log-format", "json", "--ephemeral",
 	}, s.args...)
-	cmd := exec.Command(Binary(s.t), args...) //nolint:gosec,noctx // our own binary; it is killed by Kill
+	binary := Binary
+	if s.Released {
+		binary = ReleaseBinary
+	}
+	cmd := exec.Command(binary(s.t), args...) //nolint:gosec,noctx // our own binary; it is killed by Kill
 	cmd.Env = append(append(os.Environ(), "GORACE=halt_on_error=1"), s.Env...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -130,16 +168,8 @@ func (s *Sequin) TryStart() error {
 		s.exitErr = cmd.Wait()
 		close(exited)
 	}()
-	s.cmd, s.exited = cmd, exited
-	select {
-	case <-ready:
-		return nil
-	case <-exited:
-		s.cmd = nil
-		return fmt.Errorf("sequin ended before it was ready: %w\n%s", s.exitErr, s.log.tail(20))
-	case <-time.After(30 * time.Second):
-		return fmt.Errorf("sequin was not ready within 30 s\n%s", s.log.tail(50))
-	}
+	s.cmd, s.exited, s.ready = cmd, exited, ready
+	return nil
 }
 
 // read keeps the log and learns the addresses from the line that says ready.
@@ -211,6 +241,21 @@ func (s *Sequin) Reload() {
 
 // PID of the process.
 func (s *Sequin) PID() int { return s.cmd.Process.Pid }
+
+// PeakMemory is the process's VmHWM in bytes.
+func (s *Sequin) PeakMemory() int64 {
+	s.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
+	require.NoError(s.t, err)
+	for line := range strings.Lines(string(status)) {
+		var kb int64
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kb); err == nil {
+			return kb << 10
+		}
+	}
+	s.t.Fatal("no VmHWM in /proc")
+	return 0
+}
 
 // Log is everything that the processes of this installation logged.
 func (s *Sequin) Log() string { return s.log.tail(1 << 20) }

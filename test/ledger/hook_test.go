@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 )
@@ -217,8 +218,8 @@ func parseAll(raw []json.RawMessage) ([]sighting, error) {
 // again judges a message that came again after it had been accepted: only a SIGKILL within the window explains that. The caller holds mu.
 func (h *hook) again(m *hooked, life int, now time.Time) {
 	c, last := h.court, m.accepted[len(m.accepted)-1]
-	told := fmt.Sprintf("%s of %s %v %s, accepted %v ago in the life of process %d, came again to process %d", m.message.Action, m.message.Metadata.Table,
-		m.message.Metadata.PKs, m.message.Metadata.Key, now.Sub(last.at), m.life, life)
+	told := fmt.Sprintf("%s of %s %v %s: %s; came again at %s from process %d", m.message.Action, m.message.Metadata.Table,
+		m.message.Metadata.PKs, m.message.Metadata.Key, m.history(), clock(now), life)
 	end := c.lives[m.life]
 	switch {
 	case life == m.life:
@@ -232,6 +233,21 @@ func (h *hook) again(m *hooked, life int, now time.Time) {
 		h.repeated[m.life] = map[int]int{}
 	}
 	h.repeated[m.life][last.request]++
+}
+
+// clock is a time as logs have it.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
+
+// history tells how a message came and was accepted.
+func (m *hooked) history() string {
+	var b strings.Builder
+	for _, a := range m.arrivals {
+		fmt.Fprintf(&b, "came at %s as request %d, ", clock(a.at), a.request)
+	}
+	for _, a := range m.accepted {
+		fmt.Fprintf(&b, "accepted request %d at %s, ", a.request, clock(a.at))
+	}
+	return b.String() + fmt.Sprintf("last from process %d", m.life)
 }
 
 // accept writes down that a request is accepted, unless its sender is gone.

@@ -33,6 +33,7 @@ type rig struct {
 	slot   string
 	oracle string
 	byRoot bool
+	yaml   string
 	sequin *harness.Sequin
 	base   atomic.Pointer[string]
 	court  *court
@@ -106,9 +107,10 @@ func newRig(t *testing.T, seed uint64) *rig {
 	for _, h := range g.hooks {
 		endpoints[h.name] = h.server.URL
 	}
-	g.sequin = harness.New(t, harness.Config{
+	g.yaml = harness.Config{
 		DB: g.db, Slot: g.slot, Publication: publication, Endpoints: endpoints, Sinks: sinks, Database: "    heartbeat_interval: 1s",
-	}.YAML(t))
+	}.YAML(t)
+	g.sequin = harness.New(t, g.yaml)
 	g.queue = newPull(g.court, "queue", func() string { return *g.base.Load() })
 	g.start()
 	g.sequin.WaitHealthy(30 * time.Second)
@@ -276,6 +278,22 @@ var (
 		g.kill()
 		g.start()
 	}}
+	killOnTheWayUp = fault{"kill on the way up", func(g *rig) {
+		g.kill()
+		for range 1 + g.r.IntN(3) {
+			g.court.born()
+			require.NoError(g.t, g.sequin.Launch())
+			g.pause(1000)
+			g.kill()
+		}
+		g.start()
+	}}
+	stopOnTheWayUp = fault{"stop on the way up", func(g *rig) {
+		g.stop()
+		g.start()
+		g.stop()
+		g.start()
+	}}
 	stopSequin = fault{"stop", func(g *rig) {
 		g.stop()
 		g.start()
@@ -304,6 +322,17 @@ var (
 		}
 		g.server.StartAgain(g.t)
 		g.start()
+	}}
+	reload = fault{"reload", func(g *rig) {
+		g.sequin.Configure(strings.ReplaceAll(g.yaml, "batch_size: 20", fmt.Sprintf("batch_size: %d", 2+g.r.IntN(19))))
+		g.sequin.Reload()
+	}}
+	pauseSinks = fault{"pause", func(g *rig) {
+		g.sequin.Configure(strings.ReplaceAll(g.yaml, "    database: db\n    destination", "    database: db\n    status: paused\n    destination"))
+		g.sequin.Reload()
+		g.pause(500)
+		g.sequin.Configure(g.yaml)
+		g.sequin.Reload()
 	}}
 	outage = fault{"outage", func(g *rig) {
 		h := g.hooks[g.r.IntN(len(g.hooks))]
