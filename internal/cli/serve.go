@@ -45,7 +45,7 @@ func serve(ctx context.Context, streams Streams, cmd *cobra.Command, settings *c
 		return &exitError{ExitInvalid, err}
 	}
 	s, err := server.New(ctx, server.Options{
-		Version: version(), DataDir: settings.DataDir, Ephemeral: settings.Ephemeral, Prune: settings.Prune,
+		Version: version(), DataDir: settings.DataDir, Ephemeral: settings.Ephemeral, Salvage: settings.Salvage, Prune: settings.Prune,
 		Listen: settings.Listen, MetricsListen: settings.MetricsListen,
 		MetricsUser: settings.MetricsUser, MetricsPassword: settings.MetricsPass.Reveal(),
 		ShutdownTimeout: settings.ShutdownTimeout, Logger: logger,

@@ -23,6 +23,7 @@ type Server struct {
 
 	DataDir   string
 	Ephemeral bool
+	Salvage   bool
 
 	Listen        string
 	MetricsListen string
@@ -107,6 +108,7 @@ func (s *Server) settings() []setting {
 		{flag: "prune", help: "remove databases, endpoints and sinks that the file no longer declares", bind: boolean(&s.Prune)},
 		{flag: "data-dir", help: "the `directory` of the change log and of all state; one process at a time", bind: text(&s.DataDir)},
 		{flag: "ephemeral", help: "accept a data directory that does not survive the container or the machine", bind: boolean(&s.Ephemeral)},
+		{flag: "salvage", help: "open a store whose write-ahead log is damaged, without the writes from the damage on; for one start", bind: boolean(&s.Salvage)},
 		{flag: "listen", help: "`address` of the HTTP API", bind: text(&s.Listen), also: []alias{{"SERVER_PORT", onPort(&s.Listen)}, {"PORT", onPort(&s.Listen)}}},
 		{flag: "metrics-listen", help: "`address` of /metrics; empty for none", bind: text(&s.MetricsListen), also: []alias{{"SEQUIN_METRICS_PORT", onPort(&s.MetricsListen)}}},
 		{flag: "metrics-user", help: "user that /metrics asks for", bind: text(&s.MetricsUser), noFlag: true},

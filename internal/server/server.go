@@ -32,6 +32,7 @@ type Options struct {
 	Version         string
 	DataDir         string
 	Ephemeral       bool
+	Salvage         bool // open a store whose write-ahead log is damaged, without the writes from the damage on
 	Prune           bool // remove what is no longer declared
 	Listen          string
 	MetricsListen   string // "" for none
@@ -81,7 +82,9 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 		circuits: &circuit.Group{}, dbs: map[string]*database{}, tokens: auth.NewTokens(nil),
 	}
 	if s.engine == nil {
-		e, err := embedded.Open(ctx, embedded.Options{Dir: opts.DataDir, Logger: opts.Logger, AllowEphemeral: opts.Ephemeral})
+		e, err := embedded.Open(ctx, embedded.Options{
+			Dir: opts.DataDir, Logger: opts.Logger, AllowEphemeral: opts.Ephemeral, Salvage: opts.Salvage,
+		})
 		if err != nil {
 			return nil, err
 		}
