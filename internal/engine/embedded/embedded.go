@@ -37,8 +37,8 @@ type Options struct {
 	Salvage       bool
 	MemtableBytes int   // 8 MiB
 	CacheBytes    int64 // 8 MiB
-	// ReserveBytes is the room that Append leaves free on the storage, so that acks, trims and the next start find some: 64 MiB, or a
-	// twentieth of a storage that is smaller than 1.25 GiB. Negative: none.
+	// ReserveBytes is the room that Append leaves free on the storage, so that acks, trims and the next start find some: 64 MiB, less on a
+	// storage below 1.25 GiB, but at least four memtables. Negative: none.
 	ReserveBytes int64
 }
 

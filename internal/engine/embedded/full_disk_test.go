@@ -142,8 +142,8 @@ func TestOpenOnFullDisk(t *testing.T) {
 // TestAppendLeavesReserve keeps room for acks: appends stop before the disk is full, state writes and trims do not.
 func TestAppendLeavesReserve(t *testing.T) {
 	t.Parallel()
-	quota := newQuotaFS(powerloss.New().FS(), 40<<20)
-	e, err := embedded.Open(t.Context(), embedded.Options{Dir: "/data", FS: quota, ReserveBytes: 12 << 20, MemtableBytes: 2 << 20})
+	quota := newQuotaFS(powerloss.New().FS(), 40<<20) // the default reserve is 8 MiB then
+	e, err := embedded.Open(t.Context(), embedded.Options{Dir: "/data", FS: quota, MemtableBytes: 2 << 20})
 	require.NoError(t, err)
 	l, err := e.Log(t.Context(), "a")
 	require.NoError(t, err)

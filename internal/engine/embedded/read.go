@@ -179,12 +179,16 @@ func (r *reader) block(first uint64, h header, err error) (engine.Block, error) 
 	data := make([]byte, 0, h.size)
 	parts := h.parts()
 	r.it.SetBounds(partKey(r.id, first, h.incarnation, 0), partKey(r.id, first, h.incarnation, parts))
-	valid := r.it.First()
-	for n := range parts {
+	for n := range parts { // and no further: what comes next may be damaged
+		valid := false
+		if n == 0 {
+			valid = r.it.First()
+		} else {
+			valid = r.it.Next()
+		}
 		if data, err = r.part(valid, partKey(r.id, first, h.incarnation, n), data); err != nil {
 			return engine.Block{}, r.damaged(first, err)
 		}
-		valid = r.it.Next()
 	}
 	if uint64(len(data)) != h.size {
 		return engine.Block{}, r.damaged(first, fmt.Errorf("%w: block of %d bytes, want %d", engine.ErrCorrupt, len(data), h.size))

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	reserveMost = 64 << 20
-	reservePart = 20 // of the storage
+	reserveMost      = 64 << 20
+	reservePart      = 20 // of the storage
+	reserveMemtables = 4  // at least: what is in memory must still fit, or nothing can be trimmed
 	// roomAge and roomBytes are how long, and for how many bytes appended, a look at the storage is good.
 	roomAge   = 100 * time.Millisecond
 	roomBytes = 8 << 20
@@ -24,6 +25,7 @@ type room struct {
 	fs      vfs.FS
 	dir     string
 	reserve int64
+	least   uint64
 
 	mu    sync.Mutex
 	at    time.Time
@@ -32,7 +34,7 @@ type room struct {
 }
 
 func newRoom(o Options) *room {
-	return &room{fs: o.FS, dir: o.Dir, reserve: o.ReserveBytes}
+	return &room{fs: o.FS, dir: o.Dir, reserve: o.ReserveBytes, least: uint64(o.MemtableBytes) * reserveMemtables} //nolint:gosec // positive
 }
 
 // check says whether so many bytes may be appended.
@@ -57,7 +59,7 @@ func (r *room) look() error {
 	}
 	reserve := uint64(r.reserve) //nolint:gosec // not negative
 	if reserve == 0 {
-		reserve = min(reserveMost, du.TotalBytes/reservePart)
+		reserve = max(r.least, min(reserveMost, du.TotalBytes/reservePart))
 	}
 	if du.AvailBytes < reserve {
 		return fmt.Errorf("%w: %d bytes are left, the last %d are kept for acks and trims", engine.ErrNoSpace, du.AvailBytes, reserve)

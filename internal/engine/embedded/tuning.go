@@ -37,7 +37,7 @@ func (s *store) pebbleOptions() *pebble.Options {
 		o.TargetFileSizes[i] = 16 << 20
 	}
 	for i := range o.Levels {
-		o.Levels[i].BlockSize = 4 << 10 // of keys; see partSize for what large ones would cost
+		o.Levels[i].BlockSize = 4 << 10                                                               // of keys; see partSize for what large ones would cost
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // blocks come compressed
 	}
 	// Values of blocks go to files of their own when they leave memory, and compactions move only the keys: each block is written twice,
