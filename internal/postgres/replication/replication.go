@@ -45,7 +45,7 @@ type Options struct {
 	// StatusInterval is the longest time between two status updates; 0 for 10 s. A sixth of wal_sender_timeout or less is safe.
 	StatusInterval time.Duration
 	// Nap lets the reader sleep this long when it has emptied the socket while far behind, so that the kernel gathers more for each wake-up;
-	// 0 for the default, negative for never. Light traffic is not affected.
+	// 0 for 50 µs, negative for never. Light traffic is not affected.
 	Nap time.Duration
 	// Waited is told how long each wait for input took; may be nil.
 	Waited func(time.Duration)
@@ -58,7 +58,10 @@ const (
 	defaultMaxMessage = 64 << 20
 	defaultReadBuffer = 256 << 10
 	defaultStatus     = 10 * time.Second
-	defaultNap        = 500 * time.Microsecond
+
+	// defaultNap saves both sides most wake-ups. Longer naps over TCP cost the walsender more than they save: on the loopback it is the sender who
+	// pays for squeezing small packets into a full receive queue (2.6 CPU seconds for 300,000 single-row transactions at 50 µs, 4.0 at 200 µs).
+	defaultNap = 50 * time.Microsecond
 
 	// statusGap is the shortest time between two status updates that only report progress.
 	statusGap = 20 * time.Millisecond

@@ -5,6 +5,7 @@ package replication
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -113,7 +114,8 @@ func (d *descriptor) tryRead(p []byte) (int, error) {
 	}
 }
 
-var errEndOfStream = errors.New("the server closed the connection")
+// errEndOfStream is a lost connection like any other: a server that is stopped or killed ends it without a word.
+var errEndOfStream = fmt.Errorf("the server closed the connection: %w", io.ErrUnexpectedEOF)
 
 func (d *descriptor) write(p []byte) error {
 	until := time.Now().Add(writeTimeout)
