@@ -138,44 +138,6 @@ func (b *book) add(t *testing.T, e entry, lsn uint64, idx uint32, annotations, s
 	b.byID[c.id] = c
 }
 
-// predecessors are for each change those that must be done before it: the last of each of its groups, and a truncate is in all groups of its table.
-// A consumer that did not ask for truncates, or does not group a table, has fewer.
-func (b *book) predecessors(wants func(*change) bool, grouped func(table) bool) map[*change][]*change {
-	type state struct {
-		fence *change
-		last  map[string]*change
-	}
-	states := map[string]*state{}
-	out := map[*change][]*change{}
-	for _, c := range b.changes {
-		if !wants(c) || (!grouped(c.table) && c.op != "truncate") {
-			continue
-		}
-		s := states[c.table.name]
-		if s == nil {
-			s = &state{last: map[string]*change{}}
-			states[c.table.name] = s
-		}
-		if c.op == "truncate" {
-			for _, p := range s.last {
-				out[c] = append(out[c], p)
-			}
-			s.fence = c
-			clear(s.last)
-			continue
-		}
-		for _, g := range c.groups {
-			if p := s.last[g]; p != nil {
-				out[c] = append(out[c], p)
-			} else if s.fence != nil {
-				out[c] = append(out[c], s.fence)
-			}
-			s.last[g] = c
-		}
-	}
-	return out
-}
-
 // message is what consumers are sent, with the parts that a ledger can tell.
 type message struct {
 	Record   map[string]any `json:"record"`

@@ -38,13 +38,10 @@ type hooked struct {
 
 // hook is a receiver of webhooks that writes down everything that it accepts, and fails in all the ways that receivers do.
 type hook struct {
+	spec     sinkSpec
 	name     string
 	court    *court
 	server   *httptest.Server
-	batched  bool
-	each     bool // ack_commit: each
-	workers  int  // requests at a time
-	batch    int  // messages in a request
 	r        *rand.Rand
 	seen     map[string]*hooked // this and what follows under court.mu
 	ids      map[string]string  // webhook-id by the messages of a request
@@ -57,10 +54,10 @@ type hook struct {
 
 type lifeKey struct{}
 
-func newHook(t *testing.T, c *court, seed uint64, name string, batch int, each bool, workers int) *hook {
+func newHook(t *testing.T, c *court, seed, n uint64, spec sinkSpec) *hook {
 	t.Helper()
 	h := &hook{
-		name: name, court: c, batched: batch > 1, batch: batch, each: each, workers: workers, r: newRand(seed, uint64(len(name))<<8+uint64(workers)), //nolint:gosec // small numbers
+		spec: spec, name: spec.name, court: c, r: newRand(seed, 2000+n),
 		seen: map[string]*hooked{}, ids: map[string]string{}, repeated: map[int]map[int]int{},
 	}
 	h.server = httptest.NewUnstartedServer(http.HandlerFunc(h.serve))
@@ -157,7 +154,7 @@ func (h *hook) fail(w http.ResponseWriter, r *http.Request, verdict int) {
 // arrive writes down what came and judges it by what was accepted before.
 func (h *hook) arrive(r *http.Request, body []byte, life int) (ms []*hooked, request int) {
 	raw := []json.RawMessage{body}
-	if h.batched {
+	if h.spec.batch > 1 {
 		var envelope struct {
 			Data []json.RawMessage `json:"data"`
 		}
@@ -173,7 +170,7 @@ func (h *hook) arrive(r *http.Request, body []byte, life int) (ms []*hooked, req
 	defer c.mu.Unlock()
 	h.requests++
 	request = h.requests
-	if err != nil || len(raw) == 0 || len(raw) > h.batch || r.URL.Path != "/" {
+	if err != nil || len(raw) == 0 || len(raw) > h.spec.batch || r.URL.Path != "/" {
 		c.wrong("%s: bad request to %s with %d messages: %v: %.300s", h.name, r.URL.Path, len(raw), err, body)
 		return nil, request
 	}
@@ -276,7 +273,7 @@ func (a arrival) before(b arrival) bool {
 }
 
 // judge is the verdict in the end.
-func (h *hook) judge(b *book, wants func(*change) bool, grouped func(table) bool) {
+func (h *hook) judge(b *book) {
 	c := h.court
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -284,34 +281,44 @@ func (h *hook) judge(b *book, wants func(*change) bool, grouped func(table) bool
 	for key, m := range h.seen {
 		seen[key] = m.sighting
 	}
-	c.compare(h.name, b, wants, seen, func(id string) bool { return len(h.seen[id].accepted) > 0 })
-	for change, priors := range b.predecessors(wants, grouped) {
-		m := h.seen[change.id]
+	c.compare(h.spec, b, seen, func(id string) bool { return len(h.seen[id].accepted) > 0 })
+	for change, priors := range h.spec.predecessors(b) {
 		for _, prior := range priors {
-			o := h.seen[prior.id]
+			m, o := h.seen[change.id], h.seen[prior.id]
 			if m == nil || o == nil || len(m.accepted) == 0 || len(o.accepted) == 0 {
 				continue // said already
 			}
-			for _, a := range m.arrivals {
-				if !o.accepted[0].before(a) && !o.in(a) {
-					c.wrong("%s: got %v before it accepted %v", h.name, change, prior)
-				}
-			}
-			if last := o.accepted[len(o.accepted)-1]; !last.before(m.accepted[len(m.accepted)-1]) {
-				c.wrong("%s: got %v again, and then not %v, which comes after it", h.name, prior, change)
-			}
+			h.judgeOrder(change, prior, m, o)
 		}
 	}
+	h.judgeRepeats()
+}
+
+// judgeOrder checks that m, of a change that comes after o's, did not come before o was accepted.
+func (h *hook) judgeOrder(change, prior *change, m, o *hooked) {
+	for _, a := range m.arrivals {
+		if !o.accepted[0].before(a) && !o.in(a) {
+			h.court.wrong("%s: got %v before it accepted %v", h.name, change, prior)
+		}
+	}
+	if last := o.accepted[len(o.accepted)-1]; !last.before(m.accepted[len(m.accepted)-1]) {
+		h.court.wrong("%s: got %v again, and then not %v, which comes after it", h.name, prior, change)
+	}
+}
+
+// judgeRepeats counts what came again after each kill.
+func (h *hook) judgeRepeats() {
+	c := h.court
 	for life, requests := range h.repeated {
 		total := 0
 		for _, n := range requests {
 			total += n
 		}
-		if total > maxRepeats+h.workers*h.batch {
+		if total > maxRepeats+h.spec.workers*h.spec.batch {
 			c.wrong("%s: %d messages came again after process %d was killed", h.name, total, life)
 		}
-		if h.each && len(requests) > h.workers {
-			c.wrong("%s: %d requests came again after process %d was killed; only the %d workers' last ones may", h.name, len(requests), life, h.workers)
+		if h.spec.each && len(requests) > h.spec.workers {
+			c.wrong("%s: %d requests came again after process %d was killed; only the %d workers' last ones may", h.name, len(requests), life, h.spec.workers)
 		}
 	}
 }
@@ -326,7 +333,12 @@ func (m *hooked) in(a arrival) bool {
 	return false
 }
 
-// repeats is how many messages came again, of how many requests.
+// line is one line about it.
+func (h *hook) line() string {
+	return fmt.Sprintf("%s: %d requests, %d repeats", h.name, h.requests, h.repeats())
+}
+
+// repeats is how many messages came again.
 func (h *hook) repeats() int {
 	n := 0
 	for _, requests := range h.repeated {

@@ -17,7 +17,7 @@ func TestTheLedger(t *testing.T) {
 			if seed%2 == 0 || soaking() {
 				l.bulk = 5000
 			}
-			newRig(t, seed).run(l)
+			newRig(t, seed, usualSinks()).run(l)
 		})
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/pgtest"
 	"github.com/sequinstream/sequin/test/harness"
 )
@@ -25,104 +26,96 @@ func unmarshal(text []byte, into any) error {
 
 // rig is one Postgres, one Sequin, a load, and consumers.
 type rig struct {
-	t      *testing.T
-	seed   uint64
-	r      *rand.Rand // draws the faults
-	server *pgtest.Server
-	db     *pgtest.DB
-	slot   string
-	oracle string
-	byRoot bool
-	yaml   string
-	sequin *harness.Sequin
-	base   atomic.Pointer[string]
-	court  *court
-	queue  *pull
-	hooks  []*hook
+	t                         *testing.T
+	seed                      uint64
+	r                         *rand.Rand // draws the faults
+	server                    *pgtest.Server
+	db                        *pgtest.DB
+	slot, oracle, publication string
+	yaml                      string
+	sequin                    *harness.Sequin
+	base                      atomic.Pointer[string]
+	court                     *court
+	pulls                     []*pull
+	hooks                     []*hook
+	sinks                     []sinkSpec
 
+	working       context.Context //nolint:containedctx // of the consumers, which come and go
 	stopConsumers context.CancelFunc
 	consumers     sync.WaitGroup
 	writers       sync.WaitGroup
-	faults        []string
+	told          []string // of what went wrong
 }
 
 // load says how much happens.
 type load struct {
 	writers, transactions int
-	bulk                  int
+	pace                  time.Duration // the longest pause between two transactions
+	endless               bool          // writers stop when the faults are over
+	bulk                  int           // rows of one big transaction
 	faults                int
 	kinds                 []fault
 }
 
-const sinks = `
-  - name: queue
-    database: db
-    destination: {type: sequin_stream}
-    actions: [insert, update, delete, truncate]
-    tables: [{name: loose, group_column_names: [id]}]
-    ack_wait_ms: 2000
-    max_waiting: 100
-  - name: each
-    database: db
-    destination: {type: webhook, http_endpoint: each, batch: false}
-    source: {exclude_tables: [bulk]}
-    ack_commit: each
-    concurrency: 3
-    ack_wait_ms: 3000
-  - name: single
-    database: db
-    destination: {type: webhook, http_endpoint: single, batch: false}
-    concurrency: 8
-    ack_wait_ms: 3000
-  - name: batch
-    database: db
-    destination: {type: webhook, http_endpoint: batch}
-    actions: [insert, update, delete, truncate]
-    tables: [{name: loose, group_column_names: [id]}]
-    batch_size: 20
-    concurrency: 4
-    ack_wait_ms: 3000
-`
+// patience bounds one run; the long ones take hours.
+const patience = 6 * time.Hour
 
 // newRig starts everything but the load.
-func newRig(t *testing.T, seed uint64) *rig {
+func newRig(t *testing.T, seed uint64, sinks []sinkSpec) *rig {
 	t.Helper()
-	g := &rig{t: t, seed: seed, r: newRand(seed, 0), court: newCourt()}
+	g := &rig{t: t, seed: seed, r: newRand(seed, 0), court: newCourt(), sinks: sinks}
 	g.server = pgtest.Start(t, pgtest.Options{Settings: map[string]string{
 		"deadlock_timeout": "50ms", "max_prepared_transactions": "20", "logical_decoding_work_mem": "64kB",
 	}})
 	g.db = g.server.Database(t)
-	g.slot, g.oracle = g.db.Slot(t), g.db.Slot(t)
-	publication := g.db.Publication(t)
-	g.byRoot = g.r.IntN(2) == 0
-	createSchema(t, g.db, publication, g.byRoot)
+	g.slot, g.oracle, g.publication = g.db.Slot(t), g.db.Slot(t), g.db.Publication(t)
+	createSchema(t, g.db, g.publication, g.r.IntN(2) == 0)
 	g.db.Exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", g.oracle)
 
-	g.hooks = []*hook{
-		newHook(t, g.court, seed, "each", 1, true, 3),
-		newHook(t, g.court, seed, "single", 1, false, 8),
-		newHook(t, g.court, seed, "batch", 20, false, 4),
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	g.working, g.stopConsumers = ctx, cancel
+	for i, spec := range sinks {
+		if !spec.pull {
+			g.hooks = append(g.hooks, newHook(t, g.court, seed, uint64(i), spec)) //nolint:gosec // a small number
+		}
 	}
-	endpoints := map[string]string{}
-	for _, h := range g.hooks {
-		endpoints[h.name] = h.server.URL
-	}
-	g.yaml = harness.Config{
-		DB: g.db, Slot: g.slot, Publication: publication, Endpoints: endpoints, Sinks: sinks, Database: "    heartbeat_interval: 1s",
-	}.YAML(t)
+	g.yaml = g.declaration(g.db)
 	g.sequin = harness.New(t, g.yaml)
-	g.queue = newPull(g.court, "queue", func() string { return *g.base.Load() })
 	g.start()
 	g.sequin.WaitHealthy(30 * time.Second)
-
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	g.stopConsumers = cancel
-	g.consumers.Go(func() { g.queue.run(ctx, seed, 4) })
+	for _, spec := range sinks {
+		if spec.pull {
+			g.pull(spec)
+		}
+	}
 	t.Cleanup(func() {
 		cancel()
 		g.consumers.Wait()
 	})
 	return g
+}
+
+// declaration is the sequin.yaml, with Postgres where db says.
+func (g *rig) declaration(db *pgtest.DB) string {
+	var sinks strings.Builder
+	for _, spec := range g.sinks {
+		sinks.WriteString(spec.yaml())
+	}
+	endpoints := map[string]string{}
+	for _, h := range g.hooks {
+		endpoints[h.name] = h.server.URL
+	}
+	return harness.Config{
+		DB: db, Slot: g.slot, Publication: g.publication, Endpoints: endpoints, Sinks: sinks.String(), Database: "    heartbeat_interval: 1s",
+	}.YAML(g.t)
+}
+
+// pull sets workers to a pull sink.
+func (g *rig) pull(spec sinkSpec) *pull {
+	p := newPull(g.court, spec, func() string { return *g.base.Load() })
+	g.pulls = append(g.pulls, p)
+	g.consumers.Go(func() { p.run(g.working, g.seed) })
+	return p
 }
 
 func (g *rig) start() {
@@ -151,32 +144,43 @@ func (g *rig) stop() {
 func (g *rig) run(l load) {
 	t := g.t
 	t.Helper()
-	defer func() {
-		if t.Failed() {
-			t.Logf("seed %d; faults: %s", g.seed, strings.Join(g.faults, ", "))
-		}
-	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer g.tell()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	writing, stopWriting := context.WithCancel(ctx)
+	defer stopWriting()
 	for i := range l.writers {
 		w := newWriter(g.seed, uint64(i+1), g.db.URL, l.transactions, g.server.Major(t) >= 14) //nolint:gosec // a small number
+		w.pace = max(l.pace, 8*time.Millisecond)
 		if i == 0 {
 			w.bulk = l.bulk
 		}
-		g.writers.Go(func() { w.run(ctx) })
+		g.writers.Go(func() { w.run(writing) })
 	}
 	for range l.faults {
 		g.court.progress(ctx, g.r.IntN(400), 2*time.Second)
-		kind := l.kinds[g.r.IntN(len(l.kinds))]
-		g.faults = append(g.faults, kind.name)
-		kind.strike(g)
+		g.strike(l.kinds[g.r.IntN(len(l.kinds))])
 		if g.failed() {
 			break
 		}
 	}
+	if l.endless {
+		stopWriting()
+	}
 	g.writers.Wait()
-	g.resolvePrepared()
 	g.drain(ctx)
+}
+
+func (g *rig) strike(f fault) {
+	g.told = append(g.told, f.name)
+	f.strike(g)
+}
+
+// tell names the seed of a failure.
+func (g *rig) tell() {
+	if g.t.Failed() {
+		g.t.Logf("seed %d; faults: %s", g.seed, strings.Join(g.told, ", "))
+	}
 }
 
 func (g *rig) failed() bool {
@@ -196,53 +200,67 @@ func (g *rig) resolvePrepared() {
 	}
 }
 
-// wanted says what a sink asked for and what it keeps in order.
-func wanted(sink string) (wants func(*change) bool, grouped func(table) bool) {
-	all := sink == "queue" || sink == "batch"
-	wants = func(c *change) bool {
-		return (all || c.op != "truncate") && (sink != "each" || c.table.name != "bulk")
-	}
-	return wants, func(t table) bool { return all || !t.loose }
-}
-
-// drain waits until every consumer is through, sees to it that nothing comes back, and judges.
-func (g *rig) drain(ctx context.Context) {
-	t := g.t
-	t.Helper()
-	b := readBook(t, g.db, g.oracle)
-	goal := map[string]int{}
-	for _, sink := range []string{"queue", "each", "single", "batch"} {
-		wants, _ := wanted(sink)
-		for _, c := range b.changes {
-			if wants(c) {
-				goal[sink]++
-			}
-		}
-	}
+// calm lets workers and receivers accept everything from here on.
+func (g *rig) calm() {
 	g.court.mu.Lock()
-	g.queue.calm = true
+	defer g.court.mu.Unlock()
+	for _, p := range g.pulls {
+		p.calm = true
+	}
 	for _, h := range g.hooks {
 		h.calm, h.outage = true, false
 	}
-	g.court.mu.Unlock()
-	done := func() bool {
-		ready := len(g.court.wrongs) > 0 || g.queue.acked >= goal["queue"]
-		for _, h := range g.hooks {
-			ready = ready && (len(g.court.wrongs) > 0 || h.accepted >= goal[h.name])
+}
+
+// settle waits until every consumer has acknowledged what is in the ledger.
+func (g *rig) settle(ctx context.Context) *book {
+	t := g.t
+	t.Helper()
+	g.resolvePrepared()
+	b := readBook(t, g.db, g.oracle)
+	goal := map[string]int{}
+	for _, spec := range g.sinks {
+		for _, c := range b.changes {
+			if spec.wants(c) {
+				goal[spec.name]++
+			}
 		}
-		return ready
 	}
-	finished := false
-	for range 60 {
-		if finished = g.court.await(ctx, 2*time.Second, done); finished {
+	done := func() bool {
+		if len(g.court.wrongs) > 0 {
+			return true
+		}
+		for _, p := range g.pulls {
+			if p.acked < goal[p.name] {
+				return false
+			}
+		}
+		for _, h := range g.hooks {
+			if h.accepted < goal[h.name] {
+				return false
+			}
+		}
+		return true
+	}
+	for deadline := time.Now().Add(2 * time.Minute); !g.court.await(ctx, 2*time.Second, done); {
+		if time.Now().After(deadline) {
+			_, health := g.sequin.Get("/healthz")
+			t.Logf("not everything was delivered in time; health: %s", health)
 			break
 		}
-		g.queue.again(ctx, g.r)
+		for _, p := range g.pulls {
+			p.again(ctx, g.r)
+		}
 	}
-	if !finished {
-		_, health := g.sequin.Get("/healthz")
-		t.Logf("not everything was delivered in time; health: %s", health)
-	}
+	return b
+}
+
+// drain waits until everything is delivered, sees to it that nothing comes back, and judges.
+func (g *rig) drain(ctx context.Context) {
+	t := g.t
+	t.Helper()
+	g.calm()
+	b := g.settle(ctx)
 	g.stop()
 	g.start()
 	g.sequin.WaitHealthy(30 * time.Second)
@@ -250,18 +268,27 @@ func (g *rig) drain(ctx context.Context) {
 	g.stopConsumers()
 	g.consumers.Wait()
 	g.sequin.Stop()
+	if n := len(b.changes); n > 0 {
+		confirmed, err := cdc.ParseLSN(pgtest.Value[string](t, g.db, "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1", g.slot))
+		require.NoError(t, err)
+		require.Greater(t, uint64(confirmed), b.changes[n-1].lsn, "a stop confirms everything")
+	}
+	g.judge(b)
+}
 
-	wants, grouped := wanted("queue")
-	g.queue.judge(b, wants, grouped)
-	for _, h := range g.hooks {
-		wants, grouped := wanted(h.name)
-		h.judge(b, wants, grouped)
+func (g *rig) judge(b *book) {
+	t := g.t
+	t.Helper()
+	var lines []string
+	for _, p := range g.pulls {
+		p.judge(b)
+		lines = append(lines, p.line())
 	}
-	var told []string
 	for _, h := range g.hooks {
-		told = append(told, fmt.Sprintf("%s: %d requests, %d repeats", h.name, h.requests, h.repeats()))
+		h.judge(b)
+		lines = append(lines, h.line())
 	}
-	t.Logf("seed %d: %d changes; queue: %d; %s; faults: %s", g.seed, len(b.changes), g.queue.acked, strings.Join(told, "; "), strings.Join(g.faults, ", "))
+	t.Logf("seed %d: %d changes; %s; faults: %s", g.seed, len(b.changes), strings.Join(lines, "; "), strings.Join(g.told, ", "))
 	require.Empty(t, g.court.wrongs, "seed %d", g.seed)
 }
 

@@ -125,11 +125,12 @@ func parse(raw json.RawMessage) (sighting, error) {
 }
 
 // compare is the verdict on what one consumer got, against the ledger: nothing lost, nothing else, nothing changed. The caller holds mu.
-func (c *court) compare(who string, b *book, wants func(*change) bool, seen map[string]sighting, done func(id string) bool) {
+func (c *court) compare(spec sinkSpec, b *book, seen map[string]sighting, done func(id string) bool) {
+	who := spec.name
 	for _, change := range b.changes {
 		s, ok := seen[change.id]
 		switch {
-		case !wants(change):
+		case !spec.wants(change):
 			if ok {
 				c.wrong("%s: was sent what it did not ask for: %v", who, change)
 			}

@@ -20,6 +20,7 @@ type writer struct {
 	count    int  // transactions
 	messages bool // the server carries logical messages
 	bulk     int  // rows of the one big transaction, 0 for none
+	pace     time.Duration
 
 	conn     *pgx.Conn
 	prepared string // a transaction that waits for its second phase
@@ -42,7 +43,7 @@ func (w *writer) run(ctx context.Context) {
 		if w.bulk > 0 && i == w.count/3 {
 			steps = w.bulkPlan()
 		}
-		pause := time.Duration(w.r.IntN(8)) * time.Millisecond
+		pause := time.Duration(w.r.Int64N(int64(w.pace)))
 		if err := w.connect(ctx); err != nil {
 			return
 		}
