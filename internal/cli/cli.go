@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,7 @@ type Streams struct {
 	Reload   <-chan os.Signal // asks serve to read its configuration again
 }
 
-// Exit codes.
+// Exit codes; docs/reference/cli.md explains them.
 const (
 	ExitOK      = 0
 	ExitError   = 1 // it did not work
@@ -62,6 +63,8 @@ func (e *exitError) Unwrap() error { return e.err }
 // Main runs one command and returns the exit code.
 func Main(ctx context.Context, streams Streams, args []string) int {
 	root := newRoot(streams)
+	begun := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true } // flags and arguments were fine
 	root.SetArgs(args)
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
@@ -70,16 +73,36 @@ func Main(ctx context.Context, streams Streams, args []string) int {
 	if err == nil {
 		return ExitOK
 	}
-	if p, ok := problem.As(err); ok {
-		fmt.Fprintln(streams.Err, p.Text())
-	} else {
-		fmt.Fprintln(streams.Err, err)
+	if !begun {
+		err = &exitError{ExitUsage, fmt.Errorf("%w\nsee sequin --help", err)}
 	}
-	var exit *exitError
-	if errors.As(err, &exit) {
+	fmt.Fprintln(streams.Err, text(err))
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		return exit.code
 	}
 	return ExitError
+}
+
+// text renders an error for a terminal: each problem with its detail and its hint, each of several errors on lines of its own.
+func text(err error) string {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the shape of this very error, not of what it wraps
+		var parts, lines []string
+		for _, e := range joined.Unwrap() {
+			parts, lines = append(parts, e.Error()), append(lines, text(e))
+		}
+		if strings.Join(parts, "\n") == err.Error() {
+			return strings.Join(lines, "\n")
+		}
+	}
+	p, ok := problem.As(err)
+	if !ok {
+		return err.Error()
+	}
+	context, _ := strings.CutSuffix(err.Error(), p.Error())
+	if context == err.Error() {
+		context = "" // the problem sums the error up
+	}
+	return context + p.Text()
 }
 
 func newRoot(streams Streams) *cobra.Command {
@@ -92,9 +115,6 @@ func newRoot(streams Streams) *cobra.Command {
 		Version:       version(),
 	}
 	root.SetVersionTemplate("sequin {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return &exitError{ExitUsage, fmt.Errorf("%w\nsee sequin --help", err)}
-	})
 	root.AddCommand(newServe(streams), newTail(streams), newVersion(streams))
 	return root
 }

@@ -2,10 +2,13 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/message"
@@ -18,7 +21,7 @@ type printer struct {
 	out    *bufio.Writer
 	opts   tailOptions
 	tail   *message.Tail
-	tables map[publication.Name]bool // empty: all
+	tables map[uint32]bool // what is printed; nil: all
 	stop   func(error)
 	buf    []byte
 	line   []byte
@@ -41,17 +44,49 @@ func newPrinter(out *bufio.Writer, source postgres.Config, o tailOptions) *print
 	}
 	empty := json.RawMessage("{}")
 	return &printer{
-		out: out, opts: o, relations: map[uint32]*cdc.Relation{}, tables: map[publication.Name]bool{}, stop: func(error) {},
+		out: out, opts: o, relations: map[uint32]*cdc.Relation{}, stop: func(error) {},
 		tail: message.NewTail(message.Database{Name: source.Database, Annotations: empty, Database: source.Database, Hostname: host},
 			message.Consumer{Name: "tail", Annotations: empty}),
 	}
 }
 
-// only restricts the output to the named tables.
-func (p *printer) only(names []publication.Name) {
+// only restricts the output to the named tables and their partitions.
+func (p *printer) only(ctx context.Context, conn *pgx.Conn, names []publication.Name) error {
+	schemas, tables := make([]string, 0, len(names)), make([]string, 0, len(names))
 	for _, n := range names {
-		p.tables[n] = true
+		schemas, tables = append(schemas, n.Schema), append(tables, n.Table)
 	}
+	rows, err := conn.Query(ctx, `
+		with named as (
+			select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+			where (n.nspname, c.relname) in (select * from unnest($1::text[], $2::text[])))
+		select oid from named union select t.relid::oid from named, pg_partition_tree(named.oid) t`, schemas, tables)
+	if err != nil {
+		return fmt.Errorf("look for partitions: %w", err)
+	}
+	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return fmt.Errorf("look for partitions: %w", err)
+	}
+	p.tables = map[uint32]bool{}
+	for _, oid := range oids {
+		p.tables[oid] = true
+	}
+	return nil
+}
+
+// wanted reports whether a table is printed. A publication may send a partition's changes as its own or as those of the partitioned table.
+func (p *printer) wanted(rel *cdc.Relation) bool {
+	return rel != nil && (p.tables == nil || p.tables[rel.OID] || p.tables[rel.SourceID])
+}
+
+// begin tells the position of a new stream, and that changes are missing if it is not the first.
+func (p *printer) begin(from cdc.LSN) {
+	if p.streaming {
+		p.gap(from)
+	}
+	p.streaming = true
+	p.done.Store(uint64(from))
 }
 
 func (p *printer) confirmed() cdc.LSN { return cdc.LSN(p.done.Load()) }
@@ -74,7 +109,7 @@ func (p *printer) Change(op cdc.Op, sourceID uint32, oldKind byte, old, row cdc.
 func (p *printer) TooBig(op cdc.Op, sourceID uint32, size int) error {
 	rel := p.relations[sourceID]
 	p.position.Index++
-	if rel == nil {
+	if p.full() || !p.wanted(rel) {
 		return nil
 	}
 	return p.json(map[string]any{"too_big": map[string]any{"table": rel.Schema + "." + rel.Name, "action": op.Action(), "bytes": size}})
@@ -117,11 +152,8 @@ func (p *printer) Mark(lsn cdc.LSN) { p.done.Store(uint64(lsn)) }
 
 // Flush writes the lines out; the input is drained.
 func (p *printer) Flush() {
-	if p.err == nil {
-		p.err = p.out.Flush()
-	}
-	if p.err != nil {
-		p.stop(p.err)
+	if err := p.flush(); err != nil {
+		p.stop(err)
 	}
 }
 
@@ -131,16 +163,19 @@ func (p *printer) Abort() {}
 // Interrupt has nothing to interrupt: no call waits for room.
 func (p *printer) Interrupt(error) {}
 
-func (p *printer) flush() error { return p.out.Flush() }
+// flush writes the lines out, and returns the first error that writing met.
+func (p *printer) flush() error {
+	if p.err == nil {
+		p.err = p.out.Flush()
+	}
+	return p.err
+}
 
 // print writes one change, unless its table was not asked for or the limit is reached.
 func (p *printer) print(c *cdc.Change) error {
 	c.Position, c.XID, c.CommitTime, c.Annotations = p.position, p.xid, p.commit, p.annotations
 	p.position.Index++
-	if c.Relation == nil || p.full() {
-		return p.err
-	}
-	if len(p.tables) > 0 && !p.tables[publication.Name{Schema: c.Relation.Schema, Table: c.Relation.Name}] {
+	if p.full() || !p.wanted(c.Relation) {
 		return nil
 	}
 	var err error

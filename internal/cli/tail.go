@@ -6,18 +6,17 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
-	"github.com/sequinstream/sequin/internal/capture"
 	"github.com/sequinstream/sequin/internal/postgres"
 	"github.com/sequinstream/sequin/internal/postgres/publication"
-	"github.com/sequinstream/sequin/internal/postgres/replication"
-	"github.com/sequinstream/sequin/internal/postgres/slot"
 	"github.com/sequinstream/sequin/internal/problem"
 )
 
@@ -52,42 +51,69 @@ type tailer struct {
 	streams Streams
 	opts    tailOptions
 	source  postgres.Config
-	name    string // of the slot, and of the publication if it is ours
+	tables  []publication.Name
+	name    string // of the first slot, and of the publication if it is ours
 	pub     string
 	version int
 	out     *printer
 	logger  *slog.Logger
+	waits   time.Time // when it was last said that a slot waits
 }
 
 // tail connects, prints until ctx ends or the limit is reached, and cleans up.
 func tail(ctx context.Context, streams Streams, url string, o tailOptions) error {
 	source, err := postgres.ParseURL(url)
+	if err == nil && o.limit < 0 {
+		err = fmt.Errorf("--limit is %d; it must not be negative", o.limit)
+	}
 	if err != nil {
 		return &exitError{ExitUsage, err}
 	}
 	source.AppName = "sequin tail"
 	t := &tailer{
 		streams: streams, opts: o, source: source, name: publication.TemporaryPrefix + strings.ToLower(rand.Text()[:12]),
+		tables: tableNames(o.tables),
 		out:    newPrinter(bufio.NewWriterSize(streams.Out, 64<<10), source, o),
 		logger: slog.New(slog.NewTextHandler(streams.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	conn, err := source.Connect(ctx)
 	if err != nil {
-		return err
+		return unlessAsked(ctx, err)
 	}
-	defer closeConn(conn)
+	defer closeConn(ctx, conn)
 	if err := t.check(ctx, conn); err != nil {
-		return err
+		return unlessAsked(ctx, err)
 	}
 	cleanUp, err := t.publish(ctx, conn)
 	if err != nil {
-		return err
+		return unlessAsked(ctx, err)
 	}
 	return errors.Join(t.follow(ctx, conn), cleanUp())
 }
 
-func closeConn(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+// unlessAsked is nil when ctx has ended: what was interrupted did not fail.
+func unlessAsked(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// tableNames reads schema.table, or a name in public.
+func tableNames(texts []string) []publication.Name {
+	names := make([]publication.Name, 0, len(texts))
+	for _, text := range texts {
+		schema, table, ok := strings.Cut(text, ".")
+		if !ok {
+			schema, table = "public", text
+		}
+		names = append(names, publication.Name{Schema: schema, Table: table})
+	}
+	return names
+}
+
+func closeConn(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = conn.Close(ctx) // a farewell
 }
@@ -103,28 +129,14 @@ func (t *tailer) check(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	t.version = report.Version
-	for _, item := range report.Items {
-		if item.Status == postgres.StatusFail {
-			return item.Problem
-		}
-	}
-	return nil
+	return report.Err()
 }
 
 // publish chooses or makes the publication, and returns what removes it.
 func (t *tailer) publish(ctx context.Context, conn *pgx.Conn) (func() error, error) {
-	names := make([]publication.Name, 0, len(t.opts.tables))
-	for _, text := range t.opts.tables {
-		schema, table, ok := strings.Cut(text, ".")
-		if !ok {
-			schema, table = "public", text
-		}
-		names = append(names, publication.Name{Schema: schema, Table: table})
-	}
-	t.out.only(names)
 	if t.opts.publication != "" {
 		t.pub = t.opts.publication
-		return func() error { return nil }, t.covered(ctx, conn, names)
+		return func() error { return nil }, t.useOther(ctx, conn)
 	}
 	removed, err := publication.RemoveStale(ctx, conn)
 	if err != nil {
@@ -133,32 +145,53 @@ func (t *tailer) publish(ctx context.Context, conn *pgx.Conn) (func() error, err
 	for _, name := range removed {
 		t.note("removed publication %q, which an earlier run left behind", name)
 	}
-	made, err := publication.CreateTemporary(ctx, conn, publication.Options{Name: t.name, Tables: names}, t.name)
+	t.pub = t.name
+	cleanUp := func() error { return t.unpublish(ctx) }
+	made, err := t.create(ctx, conn, t.name)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, errors.Join(err, cleanUp()) // it may have been created all the same
+		}
 		return nil, err
 	}
-	t.pub = t.name
+	if len(made.Tables) == 0 {
+		nothing := problem.New("publication_empty", "there is no table to follow").WithHint("name one with --table, or mend those left out above")
+		return nil, errors.Join(nothing, cleanUp())
+	}
+	return cleanUp, nil
+}
+
+// create makes our publication and names what it leaves out.
+func (t *tailer) create(ctx context.Context, conn *pgx.Conn, slot string) (publication.Created, error) {
+	made, err := publication.CreateTemporary(ctx, conn, publication.Options{Name: t.name, Tables: t.tables}, slot)
+	if err != nil {
+		return made, err
+	}
 	for _, out := range made.LeftOut {
 		t.note("left out %s: %s", out.Name, out.Explain())
 		if out.Repair != "" {
 			t.note("  repair: %s", out.Repair)
 		}
 	}
-	cleanUp := func() error { return t.unpublish(ctx) }
-	if len(made.Tables) == 0 {
-		return nil, errors.Join(problem.New("publication_empty", "there is no table to follow").WithHint("name one with --table, or mend those left out above"), cleanUp())
-	}
-	return cleanUp, nil
+	return made, nil
 }
 
-// covered complains of tables that the given publication leaves out.
-func (t *tailer) covered(ctx context.Context, conn *pgx.Conn, names []publication.Name) error {
-	missing, err := publication.Reconcile(ctx, conn, t.pub, names)
-	if err != nil || len(missing) == 0 {
+// useOther complains of tables that somebody else's publication leaves out, and has others not printed.
+func (t *tailer) useOther(ctx context.Context, conn *pgx.Conn) error {
+	if len(t.tables) == 0 {
+		return nil
+	}
+	missing, err := publication.Reconcile(ctx, conn, t.pub, t.tables)
+	if err != nil {
 		return err
 	}
-	first := missing[0]
-	return problem.New("table_not_published", "publication %q does not cover table %s", t.pub, first.Name).WithHint("%s", first.SQL)
+	for _, m := range missing {
+		if m.NotFound {
+			return problem.New("table_not_found", "the database has no table %s", m.Name).WithHint("correct the name, schema included, or create the table")
+		}
+		return problem.New("table_not_published", "publication %q does not cover table %s", t.pub, m.Name).WithHint("%s", m.SQL)
+	}
+	return t.out.only(ctx, conn, t.tables)
 }
 
 // unpublish removes our publication, on a connection of its own: the first may be broken, and its context has ended.
@@ -166,83 +199,15 @@ func (t *tailer) unpublish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	conn, err := t.source.Connect(ctx)
-	if err != nil {
-		return fmt.Errorf("publication %q is left behind; the next run removes it: %w", t.name, err)
+	if err == nil {
+		defer closeConn(ctx, conn)
+		err = publication.Drop(ctx, conn, t.name)
 	}
-	defer closeConn(conn)
-	if err := publication.Drop(ctx, conn, t.name); err != nil && !errors.Is(err, publication.ErrNotFound) {
-		return err
+	if err == nil || errors.Is(err, publication.ErrNotFound) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("publication %q is left behind; the next run removes it: %w", t.name, err)
 }
 
-const (
-	firstRetry = 250 * time.Millisecond
-	lastRetry  = 5 * time.Second
-)
-
-var errLimit = errors.New("limit reached")
-
-// follow streams, and starts again with a new slot when the connection is lost, saying what lies between.
-func (t *tailer) follow(ctx context.Context, conn *pgx.Conn) error {
-	wait := firstRetry
-	for first := true; ; first = false {
-		started := time.Now()
-		err := t.once(ctx, conn, first)
-		switch {
-		case ctx.Err() != nil || errors.Is(err, errLimit):
-			return t.out.flush()
-		case t.out.err != nil:
-			return nil // whoever read our output is gone
-		case first && !t.out.streaming:
-			return err
-		case !errors.Is(err, replication.ErrEnded) && !postgres.Transient(err):
-			return err
-		}
-		t.note("the connection was lost: %v", err)
-		if time.Since(started) > lastRetry {
-			wait = firstRetry
-		}
-		select {
-		case <-ctx.Done():
-			return t.out.flush()
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, lastRetry)
-	}
-}
-
-// once creates a slot and streams from it.
-func (t *tailer) once(ctx context.Context, conn *pgx.Conn, first bool) error {
-	repl, err := t.source.ConnectReplication(ctx)
-	if err != nil {
-		return err
-	}
-	from, err := slot.CreateTemporary(ctx, repl, t.source.Connect, slot.Options{
-		Name: t.name, Waiting: func(w slot.Wait) { t.note("%s", w.Problem(t.name).Text()) },
-	})
-	if err != nil {
-		return errors.Join(err, repl.Close(context.WithoutCancel(ctx)))
-	}
-	if first {
-		closeConn(conn) // it held the lock that says that the publication is in use; now the slot says so
-		t.note("following %s from %s; interrupt to end", t.source.Address(), from)
-	} else {
-		t.out.gap(from)
-	}
-	t.out.streaming = true
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	t.out.stop = cancel
-	catalog := capture.NewCatalog(t.source, t.logger)
-	defer catalog.Close()
-	h := capture.NewHandler(ctx, capture.HandlerOptions{Writer: t.out, Relations: catalog.Relation, Logger: t.logger})
-	err = replication.Stream(ctx, repl, replication.Options{
-		Slot: t.name, Publications: []string{t.pub}, Messages: t.version >= 140000, Confirmed: t.out.confirmed, Logger: t.logger,
-		StatusInterval: time.Second,
-	}, h)
-	if cause := context.Cause(ctx); errors.Is(cause, errLimit) {
-		return cause
-	}
-	return err
-}
+// gone reports that whoever read our output went away, which ends the run and is no failure.
+func gone(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) }

@@ -48,7 +48,7 @@ func (l LeftOut) Explain() string {
 	case NotOwner:
 		return l.subject() + " belongs to another role, and only an owner may publish it"
 	case NotPublishable:
-		return l.subject() + " is not a permanent *table, and Postgres cannot publish it"
+		return l.subject() + " is not a permanent table, and Postgres cannot publish it"
 	case ColumnList:
 		return l.subject() + " is published without some columns of its replica identity: UPDATE and DELETE on it fail"
 	case RowFilter:

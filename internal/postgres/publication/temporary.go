@@ -43,6 +43,21 @@ func CreateTemporary(ctx context.Context, conn *pgx.Conn, opts Options, slot str
 	return created, nil
 }
 
+// RenewTemporary marks a publication of CreateTemporary with the slot that takes the place of a lost one. Without a slot it was stale, so it may
+// have been removed meanwhile: ErrNotFound. As in CreateTemporary, the connection must stay open until the slot exists.
+func RenewTemporary(ctx context.Context, conn *pgx.Conn, name, slot string) error {
+	if _, err := conn.Exec(ctx, `select pg_advisory_lock(hashtextextended($1, 0))`, lockKey("temporary", name)); err != nil {
+		return fmt.Errorf("renew temporary publication %q: %w", name, err)
+	}
+	err := editMarks(ctx, conn, name, func([]Mark) []Mark {
+		return []Mark{{Instance: temporaryInstance, Slot: slot, Since: time.Now().UTC().Truncate(time.Microsecond)}}
+	})
+	if err != nil {
+		return fmt.Errorf("renew temporary publication %q: %w", name, err)
+	}
+	return nil
+}
+
 // RemoveStale drops the temporary publications that a killed command left behind: marked as such, their slot gone, and nobody at work on them. It
 // returns their names. Those of other roles stay. Call it before CreateTemporary if both use one connection, whose own locks do not stop it.
 func RemoveStale(ctx context.Context, conn *pgx.Conn) ([]string, error) {
