@@ -20,6 +20,7 @@ import (
 // Deps is what the API works with.
 type Deps struct {
 	Streams Streams
+	Sinks   Sinks // nil: no dead-letter routes
 	Auth    *auth.Tokens
 	Logger  *slog.Logger
 	Limits  Limits
@@ -53,6 +54,7 @@ func (l Limits) withDefaults() Limits {
 // API is the handler of everything under /api.
 type API struct {
 	streams Streams
+	sinks   Sinks
 	auth    *auth.Tokens
 	logger  *slog.Logger
 	limits  Limits
@@ -66,7 +68,7 @@ type API struct {
 // New makes the handler.
 func New(deps Deps) *API {
 	a := &API{
-		streams: deps.Streams, auth: deps.Auth, logger: deps.Logger, limits: deps.Limits.withDefaults(), docs: deps.DocsURL,
+		streams: deps.Streams, sinks: deps.Sinks, auth: deps.Auth, logger: deps.Logger, limits: deps.Limits.withDefaults(), docs: deps.DocsURL,
 		mux: http.NewServeMux(), draining: make(chan struct{}),
 	}
 	if a.docs == "" {
@@ -89,7 +91,11 @@ type route struct {
 }
 
 func (a *API) routes() []route {
-	return a.streamRoutes()
+	all := a.streamRoutes()
+	if a.sinks != nil {
+		all = append(all, a.deadLetterRoutes()...)
+	}
+	return all
 }
 
 // Drain ends long polls: each answers at once with what it has. Call it when the server is about to stop.

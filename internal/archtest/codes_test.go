@@ -16,7 +16,7 @@ import (
 )
 
 // makers are the functions whose first string argument is a code, with its place among the arguments.
-var makers = map[string]int{"New": 0, "plain": 1, "badRequest": 0}
+var makers = map[string]int{"New": 0, "plain": 1, "badRequest": 0, "notFound": 0}
 
 // Every code that an error can carry has a section in the reference, and every section stands for a code.
 func TestEveryErrorCodeIsDocumented(t *testing.T) {

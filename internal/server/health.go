@@ -144,7 +144,8 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 	}
 	if st.Stopped != "" {
 		report(health.Error, time.Time{}, problem.New(string(st.Stopped), "sink %q has stopped: its dead letters have reached their bound", r.name).
-			WithDetail("%d dead letters of %d bytes", st.DeadLetters, st.DeadLetterBytes).WithHint("redrive or discard them"))
+			WithDetail("%d dead letters of %d bytes", st.DeadLetters, st.DeadLetterBytes).
+			WithHint("redrive or discard them: GET /api/sinks/%s/dead_letters, then POST …/redrive or …/discard with {\"seqs\": [..]}", r.name))
 	}
 	if st.StateError != "" {
 		report(health.Error, time.Time{}, problem.New("state_unwritable", "what sink %q acknowledged cannot be stored", r.name).WithDetail("%s", st.StateError).
@@ -164,7 +165,7 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 	}
 	if st.DeadLetters > 0 {
 		report(health.Warning, st.OldestDead, problem.New("dead_letters", "sink %q has %d dead letters", r.name, st.DeadLetters).
-			WithHint("look at them, then redrive or discard them"))
+			WithHint("GET /api/sinks/%s/dead_letters lists them with their reasons; POST …/redrive or …/discard with {\"seqs\": [..]} settles them", r.name))
 	}
 	if st.Bounded != "" && st.Bounded != consumer.BoundReady {
 		report(health.Warning, time.Time{}, problem.New("sink_bounded", "sink %q waits at a bound: %s", r.name, st.Bounded).

@@ -93,7 +93,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	s.store = store.New(s.engine.State())
 	s.metrics = metrics.New(opts.Version, s.snapshot)
 	s.ready = &readiness{state: s.engine.State()}
-	s.routes = api.New(api.Deps{Streams: streams{s}, Auth: s.tokens, Logger: s.logger})
+	s.routes = api.New(api.Deps{Streams: streams{s}, Sinks: streams{s}, Auth: s.tokens, Logger: s.logger})
 	if err := s.listen(ctx); err != nil {
 		return nil, errors.Join(err, s.closeEngine())
 	}

@@ -4,6 +4,7 @@ package promises_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -157,6 +158,44 @@ func TestP7NothingIsDropped(t *testing.T) {
 	in.Kill()
 	in.Start()
 	in.WaitProblem("dead_letters", 10*time.Second)
+
+	var list struct {
+		Data []struct {
+			Seq    uint64
+			Reason string
+		}
+	}
+	in.call(t, http.MethodGet, "/api/sinks/push/dead_letters", "", &list)
+	require.Len(t, list.Data, 1)
+	letter := fmt.Sprintf("/api/sinks/push/dead_letters/%d", list.Data[0].Seq)
+	var shown struct{ Data harness.Message }
+	in.call(t, http.MethodGet, letter, "", &shown)
+	require.JSONEq(t, `{"id":1,"v":"poison"}`, string(shown.Data.Record), "the payload is kept")
+	before := len(refused)
+	body = fmt.Sprintf(`{"seqs":[%d]}`, list.Data[0].Seq)
+	in.call(t, http.MethodPost, "/api/sinks/push/dead_letters/redrive", body, nil)
+	require.Eventually(t, func() bool { return len(refused) > before }, 10*time.Second, 20*time.Millisecond, "a redrive is delivered")
+	in.call(t, http.MethodPost, "/api/sinks/push/dead_letters/discard", body, nil)
+	in.call(t, http.MethodGet, "/api/sinks/push/dead_letters", "", &list)
+	require.Empty(t, list.Data)
+}
+
+// call makes a request with the token and expects 200.
+func (in installation) call(t *testing.T, method, path, body string, reply any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, in.URL+path, strings.NewReader(body))
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+harness.Token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode, "%s", answer)
+	if reply != nil {
+		require.NoError(t, json.Unmarshal(answer, reply))
+	}
 }
 
 // Promise P9: memory depends on the configuration, not on the size of a transaction or of the backlog, and neither does the time to start.
