@@ -51,6 +51,14 @@ func workloads() []workload {
 	}
 }
 
+func workloadNames() []string {
+	var names []string
+	for _, w := range workloads() {
+		names = append(names, w.name)
+	}
+	return names
+}
+
 // publication is the one that all contenders read.
 const publication = "bench"
 

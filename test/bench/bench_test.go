@@ -45,6 +45,7 @@ func TestFlags(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
 		"unknown subject": {"-only", "capture,weather"},
+		"unknown backlog": {"-backlogs", "huge"},
 		"no scale":        {"-scale", "0"},
 		"no rounds":       {"-rounds", "0"},
 		"words":           {"capture"},

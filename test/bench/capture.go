@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -32,6 +33,9 @@ func (b *bench) capture(ctx context.Context) error {
 		"Walsender, pg_recvlogical", "Sequin", "pg_recvlogical", "Sequin's peak memory (MiB)")
 	speed.note("Rows a second, and how many times as fast Sequin was: the median of the rounds' ratios, with the smallest and the largest.")
 	for _, w := range workloads() {
+		if !slices.Contains(b.opts.backlogs, w.name) {
+			continue
+		}
 		changes := b.scaled(million)
 		end, err := b.backlog(ctx, w, changes)
 		if err != nil {

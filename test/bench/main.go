@@ -37,6 +37,7 @@ func main() {
 // options are the flags.
 type options struct {
 	only     []string
+	backlogs []string // names of the workloads that capture drains
 	scale    float64
 	rounds   int
 	markdown string
@@ -68,7 +69,7 @@ func subjects() []subject {
 
 func parse(args []string, errs io.Writer) (options, error) {
 	o := options{}
-	var only string
+	var only, backlogs string
 	var names []string
 	for _, s := range subjects() {
 		names = append(names, s.name)
@@ -76,6 +77,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(errs)
 	fs.StringVar(&only, "only", "", "comma-separated `subjects`: "+strings.Join(names, ", "))
+	fs.StringVar(&backlogs, "backlogs", "", "comma-separated `workloads` of capture: "+strings.Join(workloadNames(), ", "))
 	fs.Float64Var(&o.scale, "scale", 1, "`factor` for the sizes of backlogs and the length of runs")
 	fs.IntVar(&o.rounds, "rounds", 3, "`number` of rounds")
 	fs.StringVar(&o.markdown, "markdown", "", "`file` whose tables are replaced, between their markers")
@@ -93,16 +95,26 @@ func parse(args []string, errs io.Writer) (options, error) {
 	if o.scale <= 0 || o.rounds < 1 || o.repeats < 0 {
 		return o, errors.New("-scale must be above 0, -rounds at least 1, -repeats not negative")
 	}
-	o.only = names
-	if only != "" {
-		o.only = strings.Split(only, ",")
+	var err error
+	if o.only, err = choose("only", only, names); err != nil {
+		return o, err
 	}
-	for _, name := range o.only {
+	o.backlogs, err = choose("backlogs", backlogs, workloadNames())
+	return o, err
+}
+
+// choose reads a list of names; an empty one stands for all of them.
+func choose(flag, list string, names []string) ([]string, error) {
+	if list == "" {
+		return names, nil
+	}
+	chosen := strings.Split(list, ",")
+	for _, name := range chosen {
 		if !slices.Contains(names, name) {
-			return o, fmt.Errorf("-only: there is no %q; subjects: %s", name, strings.Join(names, ", "))
+			return nil, fmt.Errorf("-%s: there is no %q; there are: %s", flag, name, strings.Join(names, ", "))
 		}
 	}
-	return o, nil
+	return chosen, nil
 }
 
 func run(ctx context.Context, args []string, out, progress io.Writer) (err error) {
