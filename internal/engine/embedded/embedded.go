@@ -106,7 +106,7 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	s, err := openStore(e)
-	if opts.Salvage && errors.Is(err, engine.ErrCorrupt) {
+	if opts.Salvage && errors.Is(err, errWAL) {
 		if err = e.salvage(); err == nil {
 			s, err = openStore(e)
 		}

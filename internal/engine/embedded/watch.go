@@ -31,7 +31,12 @@ func newWatchers(done <-chan struct{}) *watchers {
 	return &watchers{done: done, all: map[*watcher]struct{}{}}
 }
 
-func (ws *watchers) wait() { ws.wg.Wait() }
+// wait returns when every watch has ended, after done was closed.
+func (ws *watchers) wait() {
+	ws.mu.Lock()   // a watch that saw done open has been counted
+	ws.mu.Unlock() //nolint:staticcheck // see above
+	ws.wg.Wait()
+}
 
 func (ws *watchers) watch(ctx context.Context, prefix string) <-chan engine.Entry {
 	out := make(chan engine.Entry)
