@@ -8,7 +8,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,9 +71,11 @@ const (
 
 // Status is a moment's view for health and metrics.
 type Status struct {
-	State   State
-	Since   time.Time
-	Problem *problem.Error // why changes do not flow; nil while they do
+	State State
+	Since time.Time // of Problem if there is one, else of State
+	// Problem is why changes do not flow; nil while they do. A stream that has only just come back keeps the problem of before until it has
+	// shown that it works, so that one that breaks again and again does not look well in between.
+	Problem *problem.Error
 	// Transient says that Problem may well pass by itself, as when the server restarts.
 	Transient bool
 	Warnings  []*problem.Error // they flow, but
@@ -80,7 +84,9 @@ type Status struct {
 
 	Confirmed, Durable cdc.LSN
 	Received           time.Time // last sign of life from the server
+	Moved              time.Time // last part of a transaction
 	Heartbeat          time.Time // when the last heartbeat came back
+	HeartbeatPending   time.Time // when the oldest heartbeat was sent that waits to come back; zero for none
 	HeartbeatLatency   time.Duration
 	Messages, Changes  uint64
 	Bytes              uint64
@@ -111,16 +117,19 @@ type Capture struct {
 	raise    chan struct{}
 	changed  chan struct{} // the configuration changed
 	gate     gate
-	waited   atomic.Int64 // nanoseconds that the reader waited for input
-	begun    atomic.Int64 // Unix nanoseconds of the current stream's start; 0 while there is none
-	busy     atomic.Int64 // nanoseconds of finished streams
+	floor    atomic.Uint64 // where the slot stood when we connected: a status update never takes it back
+	pending  atomic.Int64  // Unix microseconds of the oldest heartbeat that was sent and none came back since; 0 for none
+	meter    meter
+	unmarked bool // the source could not be marked, and the log says so; used by Run alone
 
 	mu         sync.Mutex
 	cfg        Config
 	state      State
-	since      time.Time
+	since      time.Time // of state
 	problem    *problem.Error
 	transient  bool
+	troubled   time.Time // since when the stream is down, or up and unproven; zero when it is well
+	proof      cdc.LSN   // an unproven stream is well once Durable has passed this
 	warnings   map[string]*problem.Error
 	slot       SlotView
 	remembered Remembered
@@ -176,6 +185,8 @@ const (
 	lastBackoff  = 5 * time.Second
 	// steady is how long a stream must have run for the backoff to start afresh.
 	steady = 10 * time.Second
+	// proving is how long a stream without news must have run to be well after a trouble.
+	proving = 5 * time.Second
 )
 
 // Run streams until ctx ends.
@@ -240,9 +251,13 @@ var errReconfigured = errors.New("the configuration changed")
 func (c *Capture) failed(err error, retry time.Duration) {
 	p := asProblem(c.config().Source.Explain(err))
 	c.mu.Lock()
-	repeated := c.state == Stopped && c.problem != nil && c.problem.Code == p.Code
+	c.prove()
+	repeated := c.problem != nil && c.problem.Code == p.Code
 	if c.state != Stopped {
 		c.since = time.Now()
+	}
+	if c.troubled.IsZero() {
+		c.troubled = time.Now()
 	}
 	c.state, c.problem = Stopped, p
 	c.transient = postgres.Transient(err) || p.Code == "replication_stream_lost" || p.Code == "slot_in_use"
@@ -269,15 +284,20 @@ func (c *Capture) config() Config {
 	return c.cfg
 }
 
-// enter changes the state and clears the problem.
-func (c *Capture) enter(s State) {
+// streams notes that the stream runs.
+func (c *Capture) streams() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != s {
-		c.state, c.since = s, time.Now()
+	c.state, c.since, c.proof = Streaming, time.Now(), c.deps.Log.Durable()
+	if c.troubled.IsZero() {
+		c.problem = nil // it waited
 	}
-	if s == Streaming {
-		c.problem = nil
+}
+
+// prove clears the problem of a stream that has come back and works. c.mu is held.
+func (c *Capture) prove() {
+	if c.state == Streaming && (c.deps.Log.Durable() > c.proof || time.Since(c.since) > proving) {
+		c.problem, c.transient, c.troubled = nil, false, time.Time{}
 	}
 }
 
@@ -297,7 +317,7 @@ func (c *Capture) waitFor(p *problem.Error) {
 	if c.state != Waiting {
 		c.since = time.Now()
 	}
-	c.state, c.problem = Waiting, p
+	c.state, c.problem, c.transient = Waiting, p, false
 }
 
 // warn sets or clears (nil) one kind of warning.
@@ -317,27 +337,45 @@ func (c *Capture) warn(kind string, p *problem.Error) {
 // Status is the view of this moment.
 func (c *Capture) Status() Status {
 	c.mu.Lock()
+	c.prove()
 	s := Status{
 		State: c.state, Since: c.since, Problem: c.problem, Transient: c.transient, Source: c.cfg.Source, Slot: c.slot, Reconnects: c.reconnects,
 		Remembered: c.remembered, Known: c.known,
 	}
-	for _, w := range c.warnings {
-		s.Warnings = append(s.Warnings, w)
+	if c.problem != nil && !c.troubled.IsZero() {
+		s.Since = c.troubled
+	}
+	for _, kind := range slices.Sorted(maps.Keys(c.warnings)) {
+		s.Warnings = append(s.Warnings, c.warnings[kind])
 	}
 	c.mu.Unlock()
 	if why, since := c.gate.why(); why != nil {
 		s.State, s.Problem, s.Since = Held, why, since
 	}
 	s.Confirmed, s.Durable = c.confirmed(), c.deps.Log.Durable()
-	s.Received, s.Heartbeat = microTime(c.count.received.Load()), microTime(c.count.heartbeat.Load())
+	s.Received, s.Moved = microTime(c.count.received.Load()), microTime(c.count.moved.Load())
+	s.Heartbeat, s.HeartbeatPending = microTime(c.count.heartbeat.Load()), c.awaited()
 	s.HeartbeatLatency = time.Duration(c.count.latency.Load()) * time.Microsecond
 	s.Messages, s.Changes, s.Bytes = c.count.messages.Load(), c.count.changes.Load(), c.count.bytes.Load()
 	s.Transactions, s.Unknown, s.TooBig = c.count.transactions.Load(), c.count.unknown.Load(), c.count.tooBig.Load()
-	s.Busy = time.Duration(c.busy.Load())
-	if begun := c.begun.Load(); begun != 0 {
-		s.Busy += time.Since(time.Unix(0, begun)) - time.Duration(c.waited.Load())
-	}
+	s.Busy = c.meter.worked()
 	return s
+}
+
+// awaited is when the oldest heartbeat was sent of those after the last one that came back; zero for none.
+func (c *Capture) awaited() time.Time {
+	pending := c.pending.Load()
+	if pending == 0 || c.count.heartbeat.Load() >= pending {
+		return time.Time{}
+	}
+	return time.UnixMicro(pending)
+}
+
+// sent notes that a heartbeat was sent.
+func (c *Capture) sent(at time.Time) {
+	if c.awaited().IsZero() {
+		c.pending.Store(at.UnixMicro())
+	}
 }
 
 func microTime(us int64) time.Time {
@@ -348,7 +386,8 @@ func microTime(us int64) time.Time {
 }
 
 // confirmed is what Postgres may be told: synced in the log, and covered by a bound that is durable, either with the log's own blocks or
-// beside them.
+// beside them; and what it was told before we connected, which the bound covers as well: some versions take a lower position for an order to go
+// back there.
 func (c *Capture) confirmed() cdc.LSN {
-	return min(c.deps.Log.Durable(), max(c.deps.Log.CommitEnd(), cdc.LSN(c.bound.Load())))
+	return max(min(c.deps.Log.Durable(), c.end()), cdc.LSN(c.floor.Load()))
 }

@@ -51,6 +51,11 @@ func (g *gate) why() (*problem.Error, time.Time) {
 	return g.reason, g.since
 }
 
+func (g *gate) isOpen() bool {
+	why, _ := g.why()
+	return why == nil
+}
+
 // pass waits until the gate is open.
 func (g *gate) pass(ctx context.Context) error {
 	g.mu.Lock()

@@ -45,7 +45,8 @@ type counters struct {
 	unknown      atomic.Uint64 // messages of a kind we do not know
 	tooBig       atomic.Uint64
 	skipped      atomic.Uint64 // transactions that the log had already
-	received     atomic.Int64  // Unix microseconds of the last message
+	received     atomic.Int64  // Unix microseconds of the last sign of life
+	moved        atomic.Int64  // Unix microseconds of the last part of a transaction
 	committed    atomic.Int64  // commit time of the last transaction, cdc.Timestamp
 	latency      atomic.Int64  // microseconds from emitting a heartbeat to seeing it; -1 before the first
 	heartbeat    atomic.Int64  // Unix microseconds when the last heartbeat came back
@@ -78,6 +79,7 @@ type Handler struct {
 
 	truncated []uint32
 	own       ownTable
+	drained   uint64 // messages that had come when the socket was last empty
 
 	complete atomic.Uint64 // LSN up to which everything was handed to the writer
 }
@@ -146,7 +148,7 @@ func (h *Handler) begin(msg []byte) error {
 	if err != nil {
 		return err
 	}
-	h.received()
+	h.count.moved.Store(h.received())
 	if h.opts.Pass != nil {
 		if err := h.opts.Pass(h.ctx); err != nil {
 			return err
@@ -363,8 +365,17 @@ func (h *Handler) Keepalive(walEnd cdc.LSN, reply bool) {
 
 // Drained hands over what is complete.
 func (h *Handler) Drained() {
-	h.received()
+	now := h.received()
+	if n := h.count.messages.Load(); n != h.drained {
+		h.drained = n
+		h.count.moved.Store(now)
+	}
 	h.w.Flush()
 }
 
-func (h *Handler) received() { h.count.received.Store(time.Now().UnixMicro()) }
+// received notes a sign of life and returns its time in Unix microseconds.
+func (h *Handler) received() int64 {
+	now := time.Now().UnixMicro()
+	h.count.received.Store(now)
+	return now
+}

@@ -18,12 +18,24 @@ type Remembered struct {
 	Timeline  uint32    `json:"timeline"`
 	Slot      string    `json:"slot"`
 	Database  string    `json:"database"`
-	From      cdc.LSN   `json:"from_lsn"` // nothing before this LSN is in the log
+	From      cdc.LSN   `json:"from_lsn"` // everything from this LSN on is in the log
 	Since     time.Time `json:"since"`
 	Epoch     uint32    `json:"epoch"`
 	SlotMade  bool      `json:"slot_made"` // the slot is ours: we created it
 	MovedFrom uint32    `json:"moved_from_timeline,omitempty"`
+	// Gaps are what the log lacks behind its beginning: each was accepted with another slot. The newest ones are kept.
+	Gaps []SourceGap `json:"gaps,omitempty"`
 }
+
+// SourceGap is a stretch of the source's history that is not in the log.
+type SourceGap struct {
+	From cdc.LSN   `json:"from_lsn"`
+	To   cdc.LSN   `json:"to_lsn"`
+	At   time.Time `json:"at"`
+}
+
+// maxGaps bounds Remembered.Gaps.
+const maxGaps = 20
 
 // records keeps Source and the confirm bound of one database in the state store.
 type records struct {

@@ -19,7 +19,11 @@ func (k *keeper) beat(ctx context.Context) {
 		return
 	}
 	err := k.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		now := time.Now()
 		_, err := postgres.EmitHeartbeat(ctx, conn, k.cfg.Slot, k.cfg.Publication)
+		if err == nil {
+			k.c.sent(now)
+		}
 		return err
 	})
 	if ctx.Err() != nil {

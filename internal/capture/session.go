@@ -60,7 +60,7 @@ func (s *session) stream(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 	w := s.c.deps.Log.Writer(s.c.remembered.Epoch)
 	h := NewHandler(ctx, HandlerOptions{
 		Writer: w, Relations: s.catalog.relation, Logger: s.c.deps.Logger, Counters: &s.c.count,
-		Pass: s.c.gate.pass,
+		Pass: s.pass,
 		Keepalive: func(_ cdc.LSN, reply bool) {
 			if reply {
 				signal(s.c.raise)
@@ -72,26 +72,39 @@ func (s *session) stream(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 	defer stop()
 	interval := s.statusInterval(ctx, conn)
 	var beside sync.WaitGroup
-	beside.Go(func() { s.keepBound(ctx) })
-	beside.Go(func() { s.lookAfter(ctx, conn) })
-	s.c.enter(Streaming)
-	s.c.waited.Store(0)
-	begun := time.Now()
-	s.c.begun.Store(begun.UnixNano())
-	s.c.deps.Logger.Info("streaming", "slot", s.cfg.Slot, "publication", s.cfg.Publication, "complete_to", s.c.end().String())
 	err := replication.Stream(ctx, repl, replication.Options{
 		Slot: s.cfg.Slot, Publications: []string{s.cfg.Publication}, Messages: s.version >= 140000, MaxMessage: s.cfg.MaxChange,
 		Confirmed: s.c.confirmed, Advanced: s.c.advanced, StatusInterval: interval,
-		Waited:  func(d time.Duration) { s.c.waited.Add(int64(d)) },
+		Started: func() error {
+			if err := s.unmoved(ctx, conn); err != nil {
+				return err
+			}
+			beside.Go(func() { s.keepBound(ctx) })
+			beside.Go(func() { s.lookAfter(ctx, conn) })
+			s.c.streams()
+			s.c.meter.work(true)
+			s.c.deps.Logger.Info("streaming", "slot", s.cfg.Slot, "publication", s.cfg.Publication, "complete_to", s.c.end().String())
+			return nil
+		},
+		Idle:    s.c.meter.idle,
 		Closing: func() { s.settle(w, h.Complete()) },
 		Logger:  s.c.deps.Logger,
 	}, h)
-	s.c.begun.Store(0)
-	s.c.busy.Add(int64(time.Since(begun)) - s.c.waited.Load())
+	s.c.meter.work(false)
 	cancel()
 	w.Abort()
 	beside.Wait()
 	return err
+}
+
+// pass lets the reader go on, or makes it wait while reading is held.
+func (s *session) pass(ctx context.Context) error {
+	if s.c.gate.isOpen() {
+		return nil
+	}
+	s.c.meter.idle(true)
+	defer s.c.meter.idle(false)
+	return s.c.gate.pass(ctx)
 }
 
 var errStopping = errors.New("the capture is stopping")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -130,45 +131,103 @@ func (s *session) verify(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 	if err != nil {
 		return err
 	}
-	if !known || was.Slot != s.cfg.Slot {
-		return s.adopt(ctx, conn, id, now, was, known)
-	}
-	if was, err = s.compare(ctx, repl, id, now, was); err != nil {
+	mark, marked, err := publication.ReadMark(ctx, conn, s.cfg.Publication, s.cfg.Slot)
+	if err != nil {
 		return err
 	}
-	s.remember(was)
+	if marked && mark.Instance != s.c.deps.Instance {
+		return s.anothers(mark, now)
+	}
+	if known {
+		if was, err = s.lineage(ctx, repl, id, was); err != nil {
+			return err
+		}
+	}
+	source, err := s.source(ctx, id, now, was, known)
+	if err != nil {
+		return err
+	}
+	s.c.floor.Store(uint64(now.ConfirmedFlush))
+	s.remember(source)
+	if !marked {
+		s.mark(ctx, conn, source)
+	}
 	return nil
 }
 
-// compare is the rule of the confirm bound: same system, same history, same slot, and nobody else has moved it.
-func (s *session) compare(ctx context.Context, repl *pgconn.PgConn, id postgres.Identity, now slot.Slot, was Remembered) (Remembered, error) {
+// source decides whether the slot may be read, and returns what is remembered of it from now on.
+func (s *session) source(ctx context.Context, id postgres.Identity, now slot.Slot, was Remembered, known bool) (Remembered, error) {
+	if !known || was.Slot != s.cfg.Slot {
+		return s.adopt(ctx, id, now, was, known)
+	}
+	if err := s.moved(now); err != nil {
+		return was, err
+	}
+	if was.Timeline == id.Timeline {
+		return was, nil
+	}
+	was.MovedFrom, was.Timeline = was.Timeline, id.Timeline
+	return was, s.c.records.putSource(ctx, was)
+}
+
+// moved is the rule of the confirm bound: Postgres was never told more than we know to have told it.
+func (s *session) moved(now slot.Slot) error {
+	end := s.c.end()
+	if now.ConfirmedFlush <= end {
+		return nil
+	}
+	return problem.New("slot_moved", "replication slot %q was moved or read by someone else", s.cfg.Slot).
+		WithDetail("the server holds %s for confirmed, but only what lies before %s is in the change log: changes committed between %s and %s are missing here",
+			now.ConfirmedFlush, end, end, now.ConfirmedFlush).
+		WithHint("find out who advanced, recreated or read the slot, or whether the data directory is an older copy; to begin anew without the missing changes, give the database another slot.name, " +
+			"which starts a new history, and backfill the tables that matter")
+}
+
+// unmoved looks at the slot again once it is ours alone: somebody may have moved it since it was verified.
+func (s *session) unmoved(ctx context.Context, conn *pgx.Conn) error {
+	now, err := slot.Inspect(ctx, conn, s.cfg.Slot)
+	if err != nil {
+		return err
+	}
+	return s.moved(now)
+}
+
+// lineage checks that the server is the one that the log was read from, in the same history: only then are the log's LSNs worth anything.
+// Told to another server, they would make it skip what it holds.
+func (s *session) lineage(ctx context.Context, repl *pgconn.PgConn, id postgres.Identity, was Remembered) (Remembered, error) {
 	end := s.c.end()
 	if id.SystemID != was.SystemID {
 		return was, s.replaced(id, was)
 	}
-	if now.ConfirmedFlush > end {
-		return was, problem.New("slot_moved", "replication slot %q was moved or read by someone else", s.cfg.Slot).
-			WithDetail("the server holds %s for confirmed, but only what lies before %s is in the change log: changes committed between %s and %s are missing here",
-				now.ConfirmedFlush, end, end, now.ConfirmedFlush).
-			WithHint("find out who advanced, recreated or read the slot, or whether the data directory is an older copy; to begin anew without the missing changes, give the database another slot.name, " +
-				"which starts a new history, and backfill the tables that matter")
+	if id.Timeline != was.Timeline {
+		history, err := postgres.TimelineHistory(ctx, repl, id.Timeline)
+		if err != nil {
+			return was, err
+		}
+		switched, ancestor := postgres.SwitchPoint(history, was.Timeline)
+		if !ancestor || switched < end {
+			return was, s.diverged(id, was, switched, ancestor)
+		}
+		s.c.deps.Logger.Warn("the database is on a new timeline of the same history", "timeline", id.Timeline, "was", was.Timeline, "switch_point", switched.String())
 	}
-	if id.Timeline == was.Timeline {
-		return was, nil
+	// Nothing reaches us that the server has not flushed, so it always stands at the log's end or behind it; one that was put back by copying its
+	// files has neither a new identifier nor a new timeline, and its next changes would come under LSNs that the log knows already.
+	if id.Position < end {
+		return was, problem.New("source_rewound", "database %q was put back to an earlier state: its WAL ends before the change log does", s.c.deps.Name).
+			WithDetail("the server's WAL ends at %s; the log is complete up to %s", id.Position, end).
+			WithHint("changes between the two positions were delivered and do not exist there any more; declare the database under another name and backfill it. A standby that is still catching up goes on by itself")
 	}
-	history, err := postgres.TimelineHistory(ctx, repl, id.Timeline)
-	if err != nil {
-		return was, err
+	return was, nil
+}
+
+func (s *session) diverged(id postgres.Identity, was Remembered, switched cdc.LSN, ancestor bool) error {
+	where := "is not a descendant of it"
+	if ancestor {
+		where = "branched off at " + switched.String()
 	}
-	switched, ancestor := postgres.SwitchPoint(history, was.Timeline)
-	if !ancestor || switched < end {
-		return was, problem.New("timeline_diverged", "database %q is on another timeline, and the change log holds changes that it does not have", s.c.deps.Name).
-			WithDetail("timeline %d, was %d, branched off at %s; the log is complete up to %s", id.Timeline, was.Timeline, switched, end).
-			WithHint("changes between the two positions were delivered and then undone by the failover; declare the database under another name and backfill it")
-	}
-	s.c.deps.Logger.Warn("the database is on a new timeline of the same history; streaming goes on", "timeline", id.Timeline, "was", was.Timeline, "switch_point", switched.String())
-	was.MovedFrom, was.Timeline = was.Timeline, id.Timeline
-	return was, s.c.records.putSource(ctx, was)
+	return problem.New("timeline_diverged", "database %q is on another timeline, and the change log holds changes that it does not have", s.c.deps.Name).
+		WithDetail("timeline %d, was %d, %s; the log is complete up to %s", id.Timeline, was.Timeline, where, s.c.end()).
+		WithHint("changes behind that point were delivered and then undone by the failover; declare the database under another name and backfill it")
 }
 
 func (s *session) replaced(id postgres.Identity, was Remembered) error {
@@ -178,46 +237,58 @@ func (s *session) replaced(id postgres.Identity, was Remembered) error {
 		WithHint("point the database at the old server again, or declare the new one under another name and backfill it")
 }
 
-// adopt takes a slot over that this log has not read before. One that carries another installation's mark is what a lost data directory looks
-// like, and waits.
-func (s *session) adopt(ctx context.Context, conn *pgx.Conn, id postgres.Identity, now slot.Slot, was Remembered, known bool) error {
-	mark, marked, err := publication.ReadMark(ctx, conn, s.cfg.Publication, s.cfg.Slot)
-	if err != nil {
-		return err
-	}
-	if marked && mark.Instance != s.c.deps.Instance {
-		return problem.New("slot_marked_by_another", "replication slot %q was read by another installation of Sequin, or by this one before its data directory was lost", s.cfg.Slot).
-			WithDetail("marked by instance %s since %s; this is instance %s; what was confirmed before %s is not in this change log",
-				mark.Instance, mark.Since.UTC().Format(time.RFC3339), s.c.deps.Instance, now.ConfirmedFlush).
-			WithHint("bring the old data directory back; or, if nothing before %s is needed here, remove the mark with COMMENT ON PUBLICATION %s IS NULL and the slot is adopted",
-				now.ConfirmedFlush, pgx.Identifier{s.cfg.Publication}.Sanitize())
-	}
+// anothers refuses a slot with another installation's mark, which is what a lost data directory looks like.
+func (s *session) anothers(mark publication.Mark, now slot.Slot) error {
+	return problem.New("slot_marked_by_another", "replication slot %q was read by another installation of Sequin, or by this one before its data directory was lost", s.cfg.Slot).
+		WithDetail("marked by instance %s since %s; this is instance %s; what was confirmed before %s is not in this change log",
+			mark.Instance, mark.Since.UTC().Format(time.RFC3339), s.c.deps.Instance, now.ConfirmedFlush).
+		WithHint("bring the old data directory back; or, if nothing before %s is needed here, remove the mark with COMMENT ON PUBLICATION %s IS NULL and the slot is adopted",
+			now.ConfirmedFlush, pgx.Identifier{s.cfg.Publication}.Sanitize())
+}
+
+// adopt takes over a slot that this log has not read before.
+func (s *session) adopt(ctx context.Context, id postgres.Identity, now slot.Slot, was Remembered, known bool) (Remembered, error) {
+	end := s.c.end()
 	fresh := Remembered{
 		SystemID: id.SystemID, Timeline: id.Timeline, Slot: s.cfg.Slot, Database: s.cfg.Database, From: now.ConfirmedFlush, Since: time.Now().UTC(),
 	}
-	if known {
-		// Only within one history are the old LSNs worth anything: told to another server, they would make it skip what it holds.
-		if id.SystemID != was.SystemID || id.Timeline != was.Timeline {
-			return s.replaced(id, was)
-		}
-		fresh.Epoch, fresh.From = was.Epoch, was.From
-		s.c.deps.Logger.Warn("the database reads another slot now; what lies between the two is a gap", "slot", s.cfg.Slot, "was", was.Slot,
-			"log_end", s.c.end().String(), "from", now.ConfirmedFlush.String())
+	if known && was.Timeline != id.Timeline {
+		fresh.MovedFrom = was.Timeline
 	}
-	if err := s.c.records.putBound(ctx, max(now.ConfirmedFlush, s.c.end())); err != nil {
-		return err
+	switch {
+	case known && now.ConfirmedFlush <= end:
+		fresh.Epoch, fresh.From, fresh.Gaps = was.Epoch, was.From, was.Gaps
+		s.c.deps.Logger.Info("the database reads another slot now, and nothing lies between the two", "slot", s.cfg.Slot, "was", was.Slot)
+	case known:
+		fresh.Epoch = was.Epoch
+		fresh.Gaps = append(was.Gaps[max(0, len(was.Gaps)-maxGaps+1):], SourceGap{From: end, To: now.ConfirmedFlush, At: fresh.Since})
+		s.c.deps.Logger.Error("the database reads another slot now; changes between the log's end and the slot's position are missing", "slot", s.cfg.Slot,
+			"was", was.Slot, "from", end.String(), "to", now.ConfirmedFlush.String())
+	}
+	if err := s.c.records.putBound(ctx, max(now.ConfirmedFlush, end)); err != nil {
+		return fresh, err
 	}
 	if err := s.c.records.putSource(ctx, fresh); err != nil {
-		return err
+		return fresh, err
 	}
 	s.c.bound.Store(max(s.c.bound.Load(), uint64(now.ConfirmedFlush)))
-	s.remember(fresh)
 	s.c.deps.Logger.Info("adopted the slot; everything committed from here on is captured", "slot", s.cfg.Slot, "from", now.ConfirmedFlush.String())
-	err = publication.WriteMark(ctx, conn, s.cfg.Publication, publication.Mark{Instance: s.c.deps.Instance, Slot: s.cfg.Slot, Since: fresh.Since})
-	if err != nil {
-		s.c.deps.Logger.Warn("the publication could not be marked as ours; a lost data directory would go unnoticed", "publication", s.cfg.Publication, "reason", err)
+	return fresh, nil
+}
+
+// mark leaves our mark on the source. It is tried at each connection until it succeeds: without it a lost data directory goes unnoticed.
+func (s *session) mark(ctx context.Context, conn *pgx.Conn, source Remembered) {
+	err := publication.WriteMark(ctx, conn, s.cfg.Publication, publication.Mark{Instance: s.c.deps.Instance, Slot: s.cfg.Slot, Since: source.Since})
+	if err == nil || ctx.Err() != nil {
+		return
 	}
-	return nil
+	level := slog.LevelWarn
+	if s.c.unmarked {
+		level = slog.LevelDebug
+	}
+	s.c.unmarked = true
+	s.c.deps.Logger.Log(ctx, level, "the publication could not be marked as ours; a lost data directory would go unnoticed",
+		"publication", s.cfg.Publication, "reason", err)
 }
 
 func (s *session) remember(r Remembered) {

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/cdc"
@@ -16,6 +17,8 @@ type feedback struct {
 	ask  chan struct{}
 	last cdc.LSN
 	buf  []byte
+	// waits is since when the reader waits for input, in Unix nanoseconds; 0 while it does not.
+	waits atomic.Int64
 }
 
 func newFeedback(w *wire, opts Options) *feedback {
@@ -62,12 +65,19 @@ func (f *feedback) run(ctx context.Context) error {
 // send reports the confirmed LSN as written, flushed and applied: we have no other kind of safe.
 func (f *feedback) send() error {
 	lsn := f.opts.Confirmed()
-	f.buf = appendStatus(f.buf[:0], lsn, time.Now())
+	f.buf = appendStatus(f.buf[:0], lsn, time.Now(), f.silent())
 	if err := f.wire.write(f.buf); err != nil {
 		return err
 	}
 	f.last = lsn
 	return nil
+}
+
+// silent reports whether the server has not said anything for so long that it should show a sign of life. An idle one need not speak by itself:
+// it asks for our status only when it does not get one, and it always gets one.
+func (f *feedback) silent() bool {
+	since := f.waits.Load()
+	return since != 0 && time.Since(time.Unix(0, since)) >= f.opts.StatusInterval
 }
 
 // farewell sends the last confirmed LSN and the end of the copy, so that the next start need not repeat what is safe. An error
@@ -79,13 +89,16 @@ func (f *feedback) farewell() error {
 	return f.wire.write([]byte{'c', 0, 0, 0, 4})
 }
 
-// appendStatus appends a CopyData message with a standby status update: 'r', written, flushed, applied, client time, no reply wanted.
-func appendStatus(dst []byte, lsn cdc.LSN, now time.Time) []byte {
+// appendStatus appends a CopyData message with a standby status update: 'r', written, flushed, applied, client time, whether to reply.
+func appendStatus(dst []byte, lsn cdc.LSN, now time.Time, reply bool) []byte {
 	dst = append(dst, 'd', 0, 0, 0, 4+34, 'r')
 	for range 3 {
 		dst = append64(dst, uint64(lsn))
 	}
 	dst = append64(dst, uint64(now.UnixMicro()-postgresEpochMicros))
+	if reply {
+		return append(dst, 1)
+	}
 	return append(dst, 0)
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -47,8 +48,11 @@ type Options struct {
 	// Nap lets the reader sleep this long when it has emptied the socket while far behind, so that the kernel gathers more for each wake-up;
 	// 0 for 50 µs, negative for never. Light traffic is not affected.
 	Nap time.Duration
-	// Waited is told how long each wait for input took; may be nil.
-	Waited func(time.Duration)
+	// Started is called when the server has begun to stream and the slot is ours, before anything is read or confirmed; an error ends the stream.
+	// May be nil.
+	Started func() error
+	// Idle is called with true before and with false after each wait for input; may be nil.
+	Idle func(bool)
 	// Closing is called when ctx has ended and the reading has stopped, before the last status update: the place to sync what is complete.
 	Closing func()
 	Logger  *slog.Logger
@@ -96,8 +100,13 @@ func Stream(ctx context.Context, conn *pgconn.PgConn, opts Options, h Handler) e
 	if err := s.start(startCommand(opts)); err != nil {
 		return s.outcome(ctx, err)
 	}
+	if opts.Started != nil {
+		if err := opts.Started(); err != nil {
+			return s.outcome(ctx, err)
+		}
+	}
 	fb := newFeedback(w, opts)
-	s.reply = fb.request
+	s.reply, s.waits = fb.request, &fb.waits
 	done := make(chan error, 1)
 	// The feedback outlives ctx: the last confirmed LSN is sent after the reader has stopped.
 	fbCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -109,7 +118,7 @@ func Stream(ctx context.Context, conn *pgconn.PgConn, opts Options, h Handler) e
 			err = fbErr
 		}
 	}
-	if ctx.Err() != nil && errors.Is(err, errInterrupted) {
+	if ctx.Err() != nil && !isClosed(err) { // whether the reading was broken off or a handler gave up
 		if opts.Closing != nil {
 			opts.Closing()
 		}
@@ -168,7 +177,8 @@ type stream struct {
 	in      *frames
 	opts    Options
 	handler Handler
-	reply   func() // asks the feedback goroutine for a status update at once
+	reply   func()        // asks the feedback goroutine for a status update at once
+	waits   *atomic.Int64 // since when the reader waits for input, in Unix nanoseconds; 0 while it does not
 
 	behind  bool // the last transaction was old when the server sent it
 	sent    int64
@@ -238,13 +248,22 @@ func (s *stream) more(ctx context.Context) error {
 		}
 	}
 	s.handler.Drained()
-	if s.opts.Waited == nil {
-		return s.in.fill()
-	}
-	begun := time.Now()
+	s.idle(true)
 	err = s.in.fill()
-	s.opts.Waited(time.Since(begun))
+	s.idle(false)
 	return err
+}
+
+// idle notes that a wait for input begins or ends. While the reader is busy with what has come, the server is not silent.
+func (s *stream) idle(waits bool) {
+	if waits {
+		s.waits.Store(time.Now().UnixNano())
+	} else {
+		s.waits.Store(0)
+	}
+	if s.opts.Idle != nil {
+		s.opts.Idle(waits)
+	}
 }
 
 // awaitEnd reads on, dropping what comes, until the server has answered the end of the copy: closing a TCP socket with unread bytes resets it,
@@ -351,9 +370,9 @@ func (s *stream) drained(head []byte) error {
 	return s.handler.TooBig(kind, relation, size)
 }
 
-// outcome turns the loop's error into the caller's: an interruption that the caller asked for is no error.
+// outcome turns the loop's error into the caller's: the end of ctx, however it showed, is no error.
 func (s *stream) outcome(ctx context.Context, err error) error {
-	if ctx.Err() != nil && (errors.Is(err, errInterrupted) || isClosed(err)) {
+	if ctx.Err() != nil {
 		return nil
 	}
 	return err
