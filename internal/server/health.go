@@ -28,6 +28,17 @@ func (s *Server) entities() []health.Entity {
 	for _, d := range s.databases() {
 		all = append(all, d.health()...)
 	}
+	s.mu.RLock()
+	failed, since := s.applied, s.unapplied
+	s.mu.RUnlock()
+	if failed != nil { // what was not applied may be missing above
+		p := problem.New("declaration_not_applied", "part of the declaration could not be applied").WithDetail("%s", failed).
+			WithHint("it is tried again at intervals; mend what the detail says")
+		all = append(all, health.Entity{
+			Kind: "declaration", ID: "declaration", Name: "declaration", Status: health.Error,
+			Problems: []health.Issue{health.IssueOf(health.Error, p, since)},
+		})
+	}
 	return all
 }
 

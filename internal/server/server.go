@@ -18,6 +18,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/api"
 	"github.com/sequinstream/sequin/internal/auth"
+	"github.com/sequinstream/sequin/internal/backoff"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
 	"github.com/sequinstream/sequin/internal/metrics"
@@ -70,6 +71,8 @@ type Server struct {
 	mu       sync.RWMutex
 	dbs      map[string]*database // by name
 	applied  error                // what went wrong in the last Apply
+
+	unapplied time.Time // since when
 }
 
 // New opens the storage and the listeners. It starts nothing.
@@ -136,27 +139,38 @@ func (s *Server) MetricsAddr() string {
 // Run applies the declaration, serves until ctx ends, and shuts down. A declaration received from reload replaces the first.
 func (s *Server) Run(ctx context.Context, declared *resource.Set, reload <-chan *resource.Set) error {
 	// Requests that come before tokens and sinks are known wait in the listener's queue rather than be told that there are none.
-	if err := s.Apply(ctx, declared); err != nil {
-		s.logger.Error("part of the declaration could not be applied", "reason", err)
-	}
+	again := s.applyOrAgain(ctx, declared, 1)
 	s.awaitLogs(ctx)
 	servers := s.serve()
 	s.logger.Info("ready", "version", s.opts.Version, "listen", s.Addr(), "metrics", s.MetricsAddr(), "data_dir", s.opts.DataDir)
 	var failed error
-	for running := true; running; {
+	for running, tries := true, 1; running; {
 		select {
 		case <-ctx.Done():
 			running = false
-		case set := <-reload:
-			if err := s.Apply(ctx, set); err != nil {
-				s.logger.Error("part of the new declaration could not be applied", "reason", err)
-			}
+		case declared = <-reload:
+			tries = 1
+			again = s.applyOrAgain(ctx, declared, tries)
+		case <-again:
+			tries++
+			again = s.applyOrAgain(ctx, declared, tries)
 		case failed = <-servers.failed:
 			running = false
 		}
 	}
 	s.logger.Info("stopping")
 	return errors.Join(failed, s.shutdown(context.WithoutCancel(ctx), servers))
+}
+
+// applyOrAgain applies a declaration and returns when to try again: never when all of it could be applied.
+func (s *Server) applyOrAgain(ctx context.Context, declared *resource.Set, try int) <-chan time.Time {
+	err := s.Apply(ctx, declared)
+	if err == nil {
+		return nil
+	}
+	wait := backoff.Schedule{Base: time.Second, Cap: 30 * time.Second}.Delay(try, nil)
+	s.logger.Error("part of the declaration could not be applied", "reason", err, "again_in", wait)
+	return time.After(wait)
 }
 
 // openTimeout bounds the wait for change logs at the start; it takes milliseconds, whatever their size.
@@ -257,6 +271,9 @@ func (s *Server) Apply(ctx context.Context, set *resource.Set) error {
 	defer s.applying.Unlock()
 	err := s.apply(ctx, set)
 	s.mu.Lock()
+	if err != nil && s.applied == nil {
+		s.unapplied = time.Now()
+	}
 	s.applied = err
 	s.mu.Unlock()
 	return err

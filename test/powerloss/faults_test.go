@@ -1,12 +1,18 @@
 package powerloss_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequinstream/sequin/internal/engine"
+	"github.com/sequinstream/sequin/internal/engine/embedded"
 )
 
 // faulty is a rig with one machine under load that has done something.
@@ -48,8 +54,8 @@ func TestFailedSyncsAreReportedAndLoseNothing(t *testing.T) {
 			}
 			return nil
 		})
+		require.Eventually(t, failed.Load, patience, time.Millisecond)
 		r.flows(m, 30)
-		require.True(t, failed.Load())
 	}
 	m.disk.fails(func(op, base string) error { // all of them
 		if op == "sync" && strings.HasSuffix(base, ".log") {
@@ -66,6 +72,41 @@ func TestFailedSyncsAreReportedAndLoseNothing(t *testing.T) {
 	m.awaitHealthy()
 	r.cut(m, false) // and what was said since is on the disk
 	r.drain(r.boot(), l)
+}
+
+// blind is an engine that cannot read what names were given.
+type blind struct {
+	*embedded.Engine
+	blinded *atomic.Bool
+}
+
+func (b blind) State() engine.State { return blindState{b.Engine.State(), b.blinded} }
+
+type blindState struct {
+	engine.State
+	blinded *atomic.Bool
+}
+
+func (s blindState) Get(ctx context.Context, key string) (engine.Entry, error) {
+	if s.blinded.Load() && strings.HasPrefix(key, "identity/") {
+		return engine.Entry{}, fmt.Errorf("read %s: %w", key, syscall.EIO)
+	}
+	return s.State.Get(ctx, key)
+}
+
+// A start that meets trouble with its own state is red, and goes on by itself when the trouble is over.
+func TestADeclarationThatCannotBeAppliedIsReportedAndTriedAgain(t *testing.T) {
+	t.Parallel()
+	var blinded atomic.Bool
+	blinded.Store(true)
+	r := newRig(t, build{engine: func(e *embedded.Engine) (engine.Engine, func()) { return blind{e, &blinded}, func() {} }}, seed(t))
+	r.pull("pull")
+	l := r.load(t)
+	m := r.boot()
+	require.Contains(t, m.awaitProblem("declaration_not_applied"), "input/output error")
+	blinded.Store(false)
+	m.awaitHealthy()
+	r.drain(m, l)
 }
 
 // A full disk stops the reading and says so; nothing is lost, not by a power cut either, and everything goes on when there is room.
