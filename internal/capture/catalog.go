@@ -125,6 +125,9 @@ func (r *catalogReader) recall(ctx context.Context, m pgoutput.Relation, bare *c
 			bare.PrimaryKey = append(bare.PrimaryKey, i)
 		}
 	}
+	if old.PartitionName != "" {
+		bare.PartitionSchema, bare.PartitionName = bare.Schema, bare.Name
+	}
 	bare.OID, bare.Schema, bare.Name = old.OID, old.Schema, old.Name
 	return bare, nil
 }

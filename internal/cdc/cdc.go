@@ -138,7 +138,7 @@ func (c *Change) AppendKey(dst []byte) []byte {
 	dst = c.Position.AppendKey(dst)
 	if c.Op == OpTruncate && c.TruncateN > 1 && c.Relation != nil {
 		dst = append(dst, ":t"...)
-		dst = strconv.AppendUint(dst, uint64(c.Relation.OID), 10)
+		dst = strconv.AppendUint(dst, uint64(c.Relation.SourceID), 10)
 	}
 	return dst
 }

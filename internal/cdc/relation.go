@@ -6,6 +6,9 @@ type Relation struct {
 	SourceID uint32 // the OID that the walsender sent
 	Schema   string
 	Name     string
+	// PartitionSchema and PartitionName are set when the change came through a partition: its own name.
+	PartitionSchema, PartitionName string
+
 	Identity byte // replica identity: 'd' default, 'n' nothing, 'f' full, 'i' index
 	Columns  []Column
 	// PrimaryKey holds indexes into Columns in attnum order; empty without a primary key.

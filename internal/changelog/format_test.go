@@ -164,6 +164,7 @@ func TestRelationsRoundTrip(t *testing.T) {
 	for _, r := range []*cdc.Relation{
 		{},
 		{OID: 1<<32 - 1, SourceID: 7, Schema: "s", Name: "ñ\"", Identity: 'n'},
+		{OID: 1, SourceID: 2, Schema: "s", Name: "t", PartitionSchema: "p", PartitionName: "q", Identity: 'f'},
 		{Columns: []cdc.Column{{Name: "a", AttNum: -7, TypeOID: 1 << 31, TypeMod: -1 << 31, Type: deep}, {}}, IdentityKey: []int{1, 0}},
 	} {
 		text := appendRelation(nil, r)

@@ -11,13 +11,22 @@ import (
 // maxTypeDepth bounds arrays of arrays when a relation is decoded; Postgres itself has one level.
 const maxTypeDepth = 16
 
+// ofPartition is added to the identity letter when the name of a partition follows.
+const ofPartition = 0x80
+
 // appendRelation serialises everything that decoding a row will ever need.
 func appendRelation(b []byte, r *cdc.Relation) []byte {
 	b = binary.AppendUvarint(b, uint64(r.OID))
 	b = binary.AppendUvarint(b, uint64(r.SourceID))
 	b = appendString(b, r.Schema)
 	b = appendString(b, r.Name)
-	b = append(b, r.Identity)
+	if r.PartitionName != "" {
+		b = append(b, r.Identity|ofPartition)
+		b = appendString(b, r.PartitionSchema)
+		b = appendString(b, r.PartitionName)
+	} else {
+		b = append(b, r.Identity)
+	}
 	b = binary.AppendUvarint(b, uint64(len(r.Columns)))
 	for i := range r.Columns {
 		c := &r.Columns[i]
@@ -138,6 +147,10 @@ func (c *cursor) ints() []int {
 func decodeRelation(b []byte) (*cdc.Relation, error) {
 	c := cursor{b: b}
 	r := &cdc.Relation{OID: c.uint32(), SourceID: c.uint32(), Schema: string(c.bytes()), Name: string(c.bytes()), Identity: c.byte()}
+	if r.Identity&ofPartition != 0 {
+		r.Identity &^= ofPartition
+		r.PartitionSchema, r.PartitionName = string(c.bytes()), string(c.bytes())
+	}
 	if n := c.count(); n > 0 {
 		r.Columns = make([]cdc.Column, 0, min(n, 1600))
 		for range n {

@@ -105,6 +105,10 @@ var messages = map[string]messageCase{
 	"truncate_of_several": {change: with(change(cdc.OpTruncate, 0, nil, nil), func(c *cdc.Change) {
 		c.TruncateN = 2
 	})},
+	"truncate_of_a_partition": {change: with(change(cdc.OpTruncate, 0, nil, nil), func(c *cdc.Change) {
+		c.TruncateN = 2
+		c.Relation.SourceID, c.Relation.PartitionSchema, c.Relation.PartitionName = 16395, "parts", "orders_2025"
+	})},
 }
 
 // TestAppend compares every message with its golden file, byte for byte but for the file's last line break. The second call reads the cache.
@@ -158,7 +162,9 @@ func TestKeys(t *testing.T) {
 			for _, key := range want {
 				require.Contains(t, m.Metadata, key)
 			}
-			delete(m.Metadata, "unchanged_columns")
+			for _, extra := range []string{"unchanged_columns", "partition_schema", "partition_name"} {
+				delete(m.Metadata, extra)
+			}
 			require.Len(t, m.Metadata, len(want))
 		})
 	}

@@ -26,7 +26,14 @@ func appendMetadata(dst []byte, c *cdc.Change) []byte {
 	var key [64]byte // two numbers, an epoch and a table at their longest
 	dst = base64.StdEncoding.AppendEncode(dst, c.AppendKey(key[:0]))
 	dst = append(dst, `","record_pks":`...)
-	return appendKeys(dst, c)
+	dst = appendKeys(dst, c)
+	if c.Op == cdc.OpTruncate && c.Relation.PartitionName != "" {
+		dst = append(dst, `,"partition_schema":`...)
+		dst = appendName(dst, c.Relation.PartitionSchema)
+		dst = append(dst, `,"partition_name":`...)
+		dst = appendName(dst, c.Relation.PartitionName)
+	}
+	return dst
 }
 
 // appendAnnotations appends the annotations verbatim; none, and what is not JSON, is null.

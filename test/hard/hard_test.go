@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequinstream/sequin/internal/pgtest"
@@ -386,4 +387,32 @@ func field(t testing.TB, object json.RawMessage, name string) string {
 	var members map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal(object, &members))
 	return strings.Trim(string(members[name]), `"`)
+}
+
+// background repeats work on a connection of its own, with a running number, until the returned function is called, which tells how often it was
+// done.
+func (r *rig) background(work func(conn *pgx.Conn, n int)) (stop func() int) {
+	r.t.Helper()
+	conn := r.db.Conn(r.t)
+	ending, ended := make(chan struct{}), make(chan struct{})
+	done := 0
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-ending:
+				return
+			default:
+				work(conn, done)
+				done++
+			}
+		}
+	}()
+	stop = sync.OnceValue(func() int {
+		close(ending)
+		<-ended
+		return done
+	})
+	r.t.Cleanup(func() { stop() })
+	return stop
 }

@@ -25,6 +25,7 @@ type Message struct {
 		RecordPKs              []string        `json:"record_pks"`
 		TransactionAnnotations json.RawMessage `json:"transaction_annotations"`
 		UnchangedColumns       []string        `json:"unchanged_columns"`
+		PartitionName          string          `json:"partition_name"`
 		Redriven               bool            `json:"redriven"`
 	} `json:"metadata"`
 }

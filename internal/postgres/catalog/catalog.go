@@ -104,6 +104,7 @@ func (f facts) apply(rel *cdc.Relation) {
 		rel.Columns[i].AttNum = f.attnums[rel.Columns[i].Name]
 	}
 	if f.mapped {
+		rel.PartitionSchema, rel.PartitionName = rel.Schema, rel.Name
 		rel.OID, rel.Schema, rel.Name = f.oid, f.schema, f.name
 	}
 	// A partition's own flags stand for the key of the whole only if that has none.
