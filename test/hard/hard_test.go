@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -101,6 +102,16 @@ func (r *rig) start() {
 
 // major is the server's major version.
 func (r *rig) major() int { return r.db.Server.Major(r.t) }
+
+// at makes Sequin reach the database in another way from its next start or reload on; the test itself goes on as before.
+func (r *rig) at(change func(u *url.URL)) {
+	r.t.Helper()
+	u, err := url.Parse(r.config.DB.URL)
+	require.NoError(r.t, err)
+	change(u)
+	r.config.DB = &pgtest.DB{URL: u.String()}
+	r.Configure(r.config.YAML(r.t))
+}
 
 // declare replaces the sinks while Sequin runs.
 func (r *rig) declare(sinks string) {
