@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -240,11 +241,17 @@ func (h *Handler) truncate(msg []byte) error {
 	if err != nil {
 		return err
 	}
+	h.truncated = m.AppendRelationIDs(h.truncated[:0])
+	if h.own.id != 0 {
+		h.truncated = slices.DeleteFunc(h.truncated, func(id uint32) bool { return id == h.own.id })
+		if len(h.truncated) == 0 {
+			return h.ownRow(nil)
+		}
+	}
 	if err := h.row(); err != nil {
 		return err
 	}
-	h.truncated = m.AppendRelationIDs(h.truncated[:0])
-	h.count.changes.Add(uint64(max(m.Len()-1, 0)))
+	h.count.changes.Add(uint64(max(len(h.truncated)-1, 0)))
 	return h.w.Truncate(h.truncated, m.Cascade, m.RestartIdentity)
 }
 
@@ -331,6 +338,9 @@ func (h *Handler) TooBig(kind byte, relation uint32, size int) error {
 	}
 	switch op := cdc.Op(kind); op {
 	case cdc.OpInsert, cdc.OpUpdate, cdc.OpDelete:
+		if relation == h.own.id && h.own.id != 0 {
+			return h.ownRow(nil)
+		}
 		h.count.tooBig.Add(1)
 		h.opts.Logger.Warn("a change exceeds the size limit and becomes a dead letter of each consumer that wants it", "bytes", size, "op", op.Action())
 		if err := h.row(); err != nil {
