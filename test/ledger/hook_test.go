@@ -47,6 +47,7 @@ type hook struct {
 	ids      map[string]string  // webhook-id by the messages of a request
 	accepted int                // messages
 	requests int
+	latest   map[int]int         // by process: the request that it had accepted last
 	repeated map[int]map[int]int // by process: by request that it had been told was accepted: messages that came again
 	calm     bool                // accepts everything
 	outage   bool                // accepts nothing
@@ -58,7 +59,7 @@ func newHook(t *testing.T, c *court, seed, n uint64, spec sinkSpec) *hook {
 	t.Helper()
 	h := &hook{
 		spec: spec, name: spec.name, court: c, r: newRand(seed, 2000+n),
-		seen: map[string]*hooked{}, ids: map[string]string{}, repeated: map[int]map[int]int{},
+		seen: map[string]*hooked{}, ids: map[string]string{}, repeated: map[int]map[int]int{}, latest: map[int]int{},
 	}
 	h.server = httptest.NewUnstartedServer(http.HandlerFunc(h.serve))
 	// A connection belongs to the process that opened it.
@@ -225,6 +226,8 @@ func (h *hook) again(m *hooked, life int, now time.Time) {
 		c.wrong("%s: repeated after an orderly stop: %s", h.name, told)
 	case end.end.Sub(last.at) > window:
 		c.wrong("%s: repeated what was accepted %v before the kill: %s", h.name, end.end.Sub(last.at), told)
+	case h.spec.each && h.spec.workers == 1 && last.request != h.latest[m.life]:
+		c.wrong("%s: repeated another request than the last one before the kill, %d: %s", h.name, h.latest[m.life], told)
 	}
 	if h.repeated[m.life] == nil {
 		h.repeated[m.life] = map[int]int{}
@@ -262,6 +265,7 @@ func (h *hook) accept(r *http.Request, ms []*hooked, request, life int) bool {
 		m.accepted = append(m.accepted, arrival{time.Now(), request, i})
 		m.life = life
 	}
+	h.latest[life] = request
 	c.settled += len(ms)
 	c.changed.Broadcast()
 	return true

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +32,7 @@ type pulled struct {
 	tried    time.Time // when the first acknowledgement was sent
 	acked    time.Time // when the first 200 to one came
 	strict   bool      // it came while the lease it was received under surely lasted: nobody else can have got the message
+	history  []string  // for people
 	muddled  bool      // a worker was late and may have ended or renewed somebody else's lease
 }
 
@@ -92,7 +95,7 @@ func (p *pull) round(ctx context.Context, r *rand.Rand) {
 		ids = append(ids, d.AckID)
 	}
 	if len(ids) > 0 {
-		p.settle(ctx, r, ids, visibility)
+		p.settle(ctx, r, ids, asked.Add(visibility), visibility)
 	}
 }
 
@@ -103,6 +106,10 @@ func (p *pull) complain(err error) {
 		defer p.court.mu.Unlock()
 		p.court.wrong("%s: %v", p.name, err)
 	}
+}
+
+func (m *pulled) note(format string, args ...any) {
+	m.history = append(m.history, clock(time.Now())+" "+fmt.Sprintf(format, args...))
 }
 
 // received judges one delivery by what is known so far.
@@ -126,25 +133,15 @@ func (p *pull) received(ackID string, raw json.RawMessage, rc receipt) {
 		c.wrong("%s: a redelivery differs:\n%s\n%s", p.name, m.head, s.head)
 	case m.ackID != ackID:
 		c.wrong("%s: the ack_id of %s was %s, is %s", p.name, key, m.ackID, ackID)
-	case !m.acked.IsZero() && (m.strict || rc.asked.After(m.acked)):
+	case !m.acked.IsZero() && rc.asked.After(m.acked):
 		c.wrong("%s: %s of %s %v was acknowledged and came back %v later", p.name, s.message.Action, s.message.Metadata.Table, s.message.Metadata.PKs, rc.got.Sub(m.acked))
 	}
-	for _, before := range m.receipts {
-		if p.spec.sameGroup {
-			break // one that fails takes back those behind it, leased or not, without counting that
-		}
-		if before.count == rc.count {
-			c.wrong("%s: deliver_count %d of %s came twice", p.name, rc.count, key)
-		}
-		if before.ended.IsZero() && rc.got.Before(before.lease) && !m.muddled {
-			c.wrong("%s: %s is leased for %v more and was handed out again", p.name, key, before.lease.Sub(rc.got))
-		}
-	}
 	m.receipts = append(m.receipts, rc)
+	m.note("got as delivery %d, asked at %s, leased until %s", rc.count, clock(rc.asked), clock(rc.lease))
 }
 
 // settle does one of the things that workers do.
-func (p *pull) settle(ctx context.Context, r *rand.Rand, ids []string, visibility time.Duration) {
+func (p *pull) settle(ctx context.Context, r *rand.Rand, ids []string, lease time.Time, visibility time.Duration) {
 	switch n := r.IntN(100); {
 	case n < 60 || p.isCalm():
 		p.ack(ctx, r, ids)
@@ -155,12 +152,12 @@ func (p *pull) settle(ctx context.Context, r *rand.Rand, ids []string, visibilit
 		}
 	case n < 85: // some are given back
 		k := r.IntN(len(ids) + 1)
-		p.nack(ctx, ids[:k])
+		p.nack(ctx, ids[:k], lease)
 		p.ack(ctx, r, ids[k:])
 	case n < 90: // some are forgotten
 		p.ack(ctx, r, ids[r.IntN(len(ids)+1):])
 	case n < 94: // the lease is renewed
-		p.extend(ctx, ids, visibility)
+		p.extend(ctx, ids, lease, visibility)
 		wait(ctx, visibility/2)
 		p.ack(ctx, r, ids)
 	case n < 97: // too late, perhaps
@@ -212,6 +209,7 @@ func (p *pull) ack(ctx context.Context, r *rand.Rand, ids []string) {
 			if m.tried.IsZero() {
 				m.tried = time.Now()
 			}
+			m.note("acknowledging")
 		})
 		err := p.stream.Ack(ctx, ids...)
 		if err == nil {
@@ -229,6 +227,7 @@ func (p *pull) ack(ctx context.Context, r *rand.Rand, ids []string) {
 			return
 		}
 		m.acked = now
+		m.note("acknowledged")
 		last := m.receipts[len(m.receipts)-1]
 		m.strict = last.ended.IsZero() && now.Before(last.lease)
 		p.acked++
@@ -237,30 +236,34 @@ func (p *pull) ack(ctx context.Context, r *rand.Rand, ids []string) {
 	})
 }
 
-func (p *pull) nack(ctx context.Context, ids []string) {
+func (p *pull) nack(ctx context.Context, ids []string, lease time.Time) {
 	if len(ids) == 0 {
 		return
 	}
-	p.each(ids, func(m *pulled) { m.receipts[len(m.receipts)-1].ended = time.Now() })
+	p.each(ids, func(m *pulled) {
+		m.receipts[len(m.receipts)-1].ended = time.Now()
+		m.note("giving back")
+	})
 	if err := p.stream.Nack(ctx, ids...); err != nil {
 		p.complain(err)
 	}
-	p.late(ids)
+	p.late(ids, lease)
 }
 
-// late marks messages whose lease may have ended before the worker's word about it arrived.
-func (p *pull) late(ids []string) {
-	now := time.Now()
-	p.each(ids, func(m *pulled) { m.muddled = m.muddled || !now.Before(m.receipts[len(m.receipts)-1].lease) })
+// late marks messages whose lease may have ended before the worker's word about it arrived: it may have concerned somebody else's.
+func (p *pull) late(ids []string, lease time.Time) {
+	if now := time.Now(); !now.Before(lease) {
+		p.each(ids, func(m *pulled) { m.muddled = true })
+	}
 }
 
-func (p *pull) extend(ctx context.Context, ids []string, visibility time.Duration) {
+func (p *pull) extend(ctx context.Context, ids []string, lease time.Time, visibility time.Duration) {
 	asked := time.Now()
 	var reply struct {
 		Gone []string `json:"gone"`
 	}
 	err := p.stream.Call(ctx, "extend", map[string]any{"ack_ids": ids, "visibility_timeout_ms": visibility.Milliseconds()}, &reply)
-	p.late(ids)
+	p.late(ids, lease)
 	if err != nil {
 		p.complain(err)
 		return
@@ -270,6 +273,7 @@ func (p *pull) extend(ctx context.Context, ids []string, visibility time.Duratio
 		gone[id] = true
 	}
 	p.each(ids, func(m *pulled) {
+		m.note("asked for %v more at %s; gone: %t", visibility, clock(asked), gone[m.ackID])
 		if last := &m.receipts[len(m.receipts)-1]; !gone[m.ackID] && asked.Before(last.lease) {
 			last.lease = asked.Add(visibility)
 		}
@@ -286,6 +290,9 @@ func (p *pull) judge(b *book) {
 		seen[key] = m.sighting
 	}
 	c.compare(p.spec, b, seen, func(id string) bool { return !p.seen[id].acked.IsZero() })
+	for key, m := range p.seen {
+		p.judgeLeases(key, m)
+	}
 	for change, before := range p.spec.predecessors(b) {
 		for _, prior := range before {
 			m, o := p.seen[change.id], p.seen[prior.id]
@@ -293,6 +300,29 @@ func (p *pull) judge(b *book) {
 				continue // said already
 			}
 			p.judgeOrder(change, prior, m, o)
+		}
+	}
+}
+
+// judgeLeases checks that nobody got a message while somebody had it, and nobody at all after it was acknowledged. With several of a group at once
+// one that fails takes back those behind it, leased or not, without counting that.
+func (p *pull) judgeLeases(key string, m *pulled) {
+	if m.muddled || p.spec.sameGroup {
+		return
+	}
+	// Answers may be read in another order than they were given.
+	inOrder := slices.SortedFunc(slices.Values(m.receipts), func(a, b receipt) int { return a.count - b.count })
+	for i, rc := range inOrder {
+		if m.strict && rc.got.After(m.acked) {
+			p.court.wrong("%s: %s was acknowledged while it was leased and came back %v later", p.name, key, rc.got.Sub(m.acked))
+		}
+		for _, before := range inOrder[:i] {
+			if before.count == rc.count {
+				p.court.wrong("%s: deliver_count %d of %s came twice", p.name, rc.count, key)
+			}
+			if before.ended.IsZero() && rc.got.Before(before.lease) {
+				p.court.wrong("%s: %s was leased for %v more and was handed out again: %s", p.name, key, before.lease.Sub(rc.got), strings.Join(m.history, "; "))
+			}
 		}
 	}
 }

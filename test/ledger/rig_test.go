@@ -1,10 +1,12 @@
 package ledger_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,6 +56,7 @@ type load struct {
 	endless               bool          // writers stop when the faults are over
 	bulk                  int           // rows of one big transaction
 	faults                int
+	apart                 int // messages settled between two faults, at most; 0 for 400
 	kinds                 []fault
 }
 
@@ -62,6 +65,15 @@ const patience = 6 * time.Hour
 
 // newRig starts everything but the load.
 func newRig(t *testing.T, seed uint64, sinks []sinkSpec) *rig {
+	t.Helper()
+	g := prepare(t, seed, sinks)
+	g.yaml = g.declaration()
+	g.begin()
+	return g
+}
+
+// prepare makes all parts and starts Postgres.
+func prepare(t *testing.T, seed uint64, sinks []sinkSpec) *rig {
 	t.Helper()
 	g := &rig{t: t, seed: seed, r: newRand(seed, 0), court: newCourt(), sinks: sinks}
 	g.server = pgtest.Start(t, pgtest.Options{Settings: map[string]string{
@@ -74,18 +86,9 @@ func newRig(t *testing.T, seed uint64, sinks []sinkSpec) *rig {
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	g.working, g.stopConsumers = ctx, cancel
-	for i, spec := range sinks {
-		if !spec.pull {
-			g.hooks = append(g.hooks, newHook(t, g.court, seed, uint64(i), spec)) //nolint:gosec // a small number
-		}
-	}
-	g.yaml = g.declaration(g.db)
-	g.sequin = harness.New(t, g.yaml)
-	g.start()
-	g.sequin.WaitHealthy(30 * time.Second)
 	for _, spec := range sinks {
-		if spec.pull {
-			g.pull(spec)
+		if !spec.pull {
+			g.hook(spec)
 		}
 	}
 	t.Cleanup(func() {
@@ -95,8 +98,29 @@ func newRig(t *testing.T, seed uint64, sinks []sinkSpec) *rig {
 	return g
 }
 
-// declaration is the sequin.yaml, with Postgres where db says.
-func (g *rig) declaration(db *pgtest.DB) string {
+// begin starts Sequin and the workers.
+func (g *rig) begin() {
+	g.t.Helper()
+	g.sequin = harness.New(g.t, g.yaml)
+	g.start()
+	g.sequin.WaitHealthy(30 * time.Second)
+	for _, spec := range g.sinks {
+		if spec.pull {
+			g.pull(spec)
+		}
+	}
+}
+
+// declaration is the sequin.yaml. Postgres may be elsewhere for Sequin.
+func (g *rig) declaration(via ...string) string {
+	db := g.db
+	database := "    heartbeat_interval: 1s\n    sslmode: disable"
+	for _, address := range via {
+		u, err := url.Parse(db.URL)
+		require.NoError(g.t, err)
+		u.Host = address
+		db = &pgtest.DB{Server: db.Server, Name: db.Name, URL: u.String()}
+	}
 	var sinks strings.Builder
 	for _, spec := range g.sinks {
 		sinks.WriteString(spec.yaml())
@@ -106,16 +130,20 @@ func (g *rig) declaration(db *pgtest.DB) string {
 		endpoints[h.name] = h.server.URL
 	}
 	return harness.Config{
-		DB: db, Slot: g.slot, Publication: g.publication, Endpoints: endpoints, Sinks: sinks.String(), Database: "    heartbeat_interval: 1s",
+		DB: db, Slot: g.slot, Publication: g.publication, Endpoints: endpoints, Sinks: sinks.String(), Database: database,
 	}.YAML(g.t)
 }
 
+// hook starts the receiver of a webhook.
+func (g *rig) hook(spec sinkSpec) {
+	g.hooks = append(g.hooks, newHook(g.t, g.court, g.seed, uint64(len(g.hooks)), spec)) //nolint:gosec // a small number
+}
+
 // pull sets workers to a pull sink.
-func (g *rig) pull(spec sinkSpec) *pull {
+func (g *rig) pull(spec sinkSpec) {
 	p := newPull(g.court, spec, func() string { return *g.base.Load() })
 	g.pulls = append(g.pulls, p)
 	g.consumers.Go(func() { p.run(g.working, g.seed) })
-	return p
 }
 
 func (g *rig) start() {
@@ -142,11 +170,18 @@ func (g *rig) stop() {
 
 // run lets the load and the faults happen, waits until everything is delivered, and judges.
 func (g *rig) run(l load) {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
+	defer cancel()
+	defer g.tell()
+	g.loadAndFaults(ctx, l)
+	g.drain(ctx)
+}
+
+// loadAndFaults returns when the last writer has stopped.
+func (g *rig) loadAndFaults(ctx context.Context, l load) {
 	t := g.t
 	t.Helper()
-	defer g.tell()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
 	writing, stopWriting := context.WithCancel(ctx)
 	defer stopWriting()
 	for i := range l.writers {
@@ -158,7 +193,7 @@ func (g *rig) run(l load) {
 		g.writers.Go(func() { w.run(writing) })
 	}
 	for range l.faults {
-		g.court.progress(ctx, g.r.IntN(400), 2*time.Second)
+		g.court.progress(ctx, g.r.IntN(cmp.Or(l.apart, 400)), 2*time.Second)
 		g.strike(l.kinds[g.r.IntN(len(l.kinds))])
 		if g.failed() {
 			break
@@ -168,7 +203,6 @@ func (g *rig) run(l load) {
 		stopWriting()
 	}
 	g.writers.Wait()
-	g.drain(ctx)
 }
 
 func (g *rig) strike(f fault) {
@@ -280,6 +314,7 @@ func (g *rig) judge(b *book) {
 	t := g.t
 	t.Helper()
 	var lines []string
+	g.compareHeads()
 	for _, p := range g.pulls {
 		p.judge(b)
 		lines = append(lines, p.line())
@@ -290,6 +325,32 @@ func (g *rig) judge(b *book) {
 	}
 	t.Logf("seed %d: %d changes; %s; faults: %s", g.seed, len(b.changes), strings.Join(lines, "; "), strings.Join(g.told, ", "))
 	require.Empty(t, g.court.wrongs, "seed %d", g.seed)
+}
+
+// compareHeads checks that all consumers got the same messages, but for what names the consumer.
+func (g *rig) compareHeads() {
+	g.court.mu.Lock()
+	defer g.court.mu.Unlock()
+	type first struct{ who, head string }
+	heads := map[string]first{}
+	check := func(who, key, head string) {
+		switch known, ok := heads[key]; {
+		case !ok:
+			heads[key] = first{who, head}
+		case known.head != head:
+			g.court.wrong("%s and %s got different messages:\n%s\n%s", known.who, who, known.head, head)
+		}
+	}
+	for _, p := range g.pulls {
+		for key, m := range p.seen {
+			check(p.name, key, m.head)
+		}
+	}
+	for _, h := range g.hooks {
+		for key, m := range h.seen {
+			check(h.name, key, m.head)
+		}
+	}
 }
 
 // fault is something that goes wrong.

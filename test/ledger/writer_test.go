@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,7 +40,11 @@ func (w *writer) run(ctx context.Context) {
 	for i := 0; i < w.count && ctx.Err() == nil; i++ {
 		steps := w.plan(i)
 		if w.bulk > 0 && i == w.count/3 {
-			steps = w.bulkPlan()
+			for range 4 { // it is long, and others hold locks and crash the server
+				if w.connect(ctx) != nil || w.try(ctx, w.bulkPlan()) {
+					break
+				}
+			}
 		}
 		pause := time.Duration(w.r.Int64N(int64(w.pace)))
 		if err := w.connect(ctx); err != nil {
@@ -95,46 +98,45 @@ func (w *writer) exec(ctx context.Context, sql string) error {
 	return err
 }
 
-// try runs a transaction. A statement that fails undoes its savepoint, or everything.
-func (w *writer) try(ctx context.Context, steps []string) {
+// try runs a transaction and reports whether it got to its end. A statement that fails undoes its savepoint, or everything.
+func (w *writer) try(ctx context.Context, steps []string) bool {
 	if w.exec(ctx, "begin") != nil {
-		return
+		return false
 	}
 	depth := 0
 	for _, step := range steps {
-		switch verb, _, _ := strings.Cut(step, " "); verb {
-		case "savepoint":
-			depth++
-		case "release", "undo":
-			if depth == 0 {
-				continue // its savepoint is gone already
-			}
-			depth--
-			name := fmt.Sprintf("s%d", depth)
-			step = "release savepoint " + name
-			if verb == "undo" {
-				step = "rollback to savepoint " + name + "; release savepoint " + name
-			}
-		}
-		if step == "savepoint" {
-			step = fmt.Sprintf("savepoint s%d", depth-1)
-		}
-		err := w.exec(ctx, step)
+		sql := step
 		switch {
-		case err == nil:
-		case w.conn.IsClosed():
-			return
-		case depth > 0:
+		case step == "savepoint":
+			sql = fmt.Sprintf("savepoint s%d", depth)
+			depth++
+		case depth == 0 && (step == "release" || step == "undo"):
+			continue // its savepoint is gone already
+		case step == "release":
 			depth--
-			if w.exec(ctx, fmt.Sprintf("rollback to savepoint s%d; release savepoint s%[1]d", depth)) != nil {
-				return
-			}
-		default:
+			sql = fmt.Sprintf("release savepoint s%d", depth)
+		case step == "undo":
+			depth--
+			sql = undo(depth)
+		}
+		if w.exec(ctx, sql) == nil {
+			continue
+		}
+		if depth == 0 || w.conn.IsClosed() {
 			_ = w.exec(ctx, "rollback") // a connection that is broken is replaced
-			return
+			return false
+		}
+		depth--
+		if w.exec(ctx, undo(depth)) != nil {
+			return false
 		}
 	}
 	w.secondPhase(ctx, w.late.IntN(3) > 0)
+	return true
+}
+
+func undo(depth int) string {
+	return fmt.Sprintf("rollback to savepoint s%[1]d; release savepoint s%[1]d", depth)
 }
 
 // secondPhase ends what was prepared, now or after another transaction.
