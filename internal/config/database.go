@@ -44,12 +44,17 @@ func (f *fields) localDatabase() {
 }
 
 func (f *fields) limits(db *resource.Database) {
+	chosen := false
 	if r, ok := f.section("retention"); ok {
 		r.duration("max_age", &db.Retention.MaxAge)
 		r.size("max_size", &db.Retention.MaxSize)
+		_, chosen = r.find("max_size")
 		r.close()
 	}
 	f.size("max_disk", &db.MaxDisk)
+	if !chosen && db.MaxDisk >= resource.MinRetentionSize { // a small budget alone contradicts nothing that was said
+		db.Retention.MaxSize = min(db.Retention.MaxSize, db.MaxDisk)
+	}
 	f.size("wal_budget", &db.WALBudget)
 	choice(f, "on_wal_budget", &db.OnWALBudget)
 	f.size("max_change_bytes", &db.MaxChangeBytes)

@@ -9,10 +9,12 @@ import (
 
 var slotPattern = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
+// MinRetentionSize is the least that a change log may be kept to.
+const MinRetentionSize = 64 << 20
+
 const (
-	minRetentionSize = 64 << 20
-	minChangeBytes   = 64 << 10
-	maxChangeBytes   = 1 << 30 // a Postgres field has no more
+	minChangeBytes = 64 << 10
+	maxChangeBytes = 1 << 30 // a Postgres field has no more
 )
 
 func (c *checker) database(at string, d *Database) {
@@ -114,11 +116,11 @@ func (c *checker) logLimits(at string, d *Database) {
 	if d.Retention.MaxAge < 0 {
 		c.add(at+".retention.max_age", CodeInvalid, "must not be negative")
 	}
-	if d.Retention.MaxSize < minRetentionSize {
+	if d.Retention.MaxSize < MinRetentionSize {
 		c.add(at+".retention.max_size", CodeInvalid, "is %d bytes; it must be at least 64MiB", d.Retention.MaxSize)
 	}
 	switch {
-	case d.MaxDisk != 0 && d.MaxDisk < minRetentionSize:
+	case d.MaxDisk != 0 && d.MaxDisk < MinRetentionSize:
 		c.add(at+".max_disk", CodeInvalid, "is %d bytes; it must be at least 64MiB", d.MaxDisk)
 	case d.MaxDisk != 0 && d.MaxDisk < d.Retention.MaxSize:
 		c.add(at+".max_disk", CodeConflict, "is smaller than retention.max_size: the log would stop before it may trim")
