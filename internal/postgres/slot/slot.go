@@ -59,7 +59,8 @@ type Slot struct {
 	InvalidationReason string // 17 and later
 	InactiveSince      time.Time
 	Failover           bool // 17 and later
-	Synced             bool // 17 and later: a standby's copy
+	Synced             bool // 17 and later: made as a standby's copy; a promoted standby keeps saying so
+	InRecovery         bool // the server is a standby
 	// Retained is the WAL that the server keeps for the slot, and Unconfirmed how far its confirmed position lies behind, in bytes.
 	Retained    int64
 	Unconfirmed int64
@@ -100,7 +101,7 @@ const inspectQuery = `
 select to_jsonb(s),
   coalesce(pg_wal_lsn_diff(w.lsn, s.restart_lsn), 0)::bigint,
   coalesce(pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn), 0)::bigint,
-  coalesce(a.application_name, ''), coalesce(host(a.client_addr), ''), a.backend_start
+  coalesce(a.application_name, ''), coalesce(host(a.client_addr), ''), a.backend_start, pg_is_in_recovery()
 from pg_replication_slots s
 cross join (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn) w
 left join pg_stat_activity a on a.pid = s.active_pid
@@ -114,7 +115,7 @@ func Inspect(ctx context.Context, conn Querier, name string) (Slot, error) {
 		s     Slot
 	)
 	err := conn.QueryRow(ctx, inspectQuery, name).
-		Scan(&raw, &s.Retained, &s.Unconfirmed, &s.Reader.ApplicationName, &s.Reader.Address, &since)
+		Scan(&raw, &s.Retained, &s.Unconfirmed, &s.Reader.ApplicationName, &s.Reader.Address, &since, &s.InRecovery)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Slot{}, fmt.Errorf("slot %q: %w", name, ErrNotFound)
 	}
@@ -198,7 +199,7 @@ func (s Slot) checkKind(database string) error {
 		what = fmt.Sprintf("it belongs to database %q, not %q", s.Database, database)
 	case s.TwoPhase:
 		what = "it decodes prepared transactions (two_phase)"
-	case s.Synced:
+	case s.Synced && s.InRecovery:
 		what = "it is a standby's copy of a slot on the primary (synced); it can be read after a promotion"
 	default:
 		return nil

@@ -341,3 +341,12 @@ func TestCreateExplainsAMissingPrivilege(t *testing.T) {
 	_, err := slot.Create(t.Context(), connect, slot.Options{Name: "never"})
 	require.Equal(t, "replication_privilege_missing", problem.Code(err), "%v", err)
 }
+
+// A standby's copy of a slot cannot be read; the same slot can once the standby is promoted, although the server goes on calling it synced.
+func TestSyncedSlotIsUsableAfterAPromotion(t *testing.T) {
+	t.Parallel()
+	s := slot.Slot{Name: "s", Type: "logical", Plugin: slot.Plugin, Database: "db", Synced: true, InRecovery: true}
+	require.ErrorIs(t, s.Check("db", 0), slot.ErrUnusable)
+	s.InRecovery = false
+	require.NoError(t, s.Check("db", 0))
+}
