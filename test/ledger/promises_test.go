@@ -125,7 +125,7 @@ func TestP4ExactlyOnceProcessing(t *testing.T) {
 	for range rounds {
 		insert(200)
 		g.settle(ctx)
-		wait(ctx, window/2) // the acceptances are committed by now
+		g.rest(ctx) // the acceptances are committed by now
 		before := g.repeats()
 		g.strike(killSequin)
 		insert(1)
@@ -170,6 +170,15 @@ func TestP5AnIdentityIsForever(t *testing.T) {
 // declared reports whether Sequin knows a pull sink.
 func (g *rig) declared(name string) bool {
 	return g.sequin.Stream(name).Nack(g.t.Context(), "00000000-0000-4000-8000-000000000000") == nil
+}
+
+// rest gives Sequin time: half a second, in which it also answers.
+func (g *rig) rest(ctx context.Context) {
+	for range 20 {
+		wait(ctx, 25*time.Millisecond)
+		require.True(g.t, g.declared("queue"))
+	}
+	wait(ctx, g.court.pulse.worst())
 }
 
 // repeats is how many messages of webhooks came again.

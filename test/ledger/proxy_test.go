@@ -90,11 +90,11 @@ func (p *proxy) serve(client net.Conn) {
 	replication := make(chan bool, 1)
 	var both sync.WaitGroup
 	both.Go(func() {
-		defer server.Close() //nolint:errcheck // the other side is gone
+		defer server.Close()
 		p.upward(client, server, replication)
 	})
 	both.Go(func() {
-		defer client.Close() //nolint:errcheck // the other side is gone
+		defer client.Close()
 		if <-replication {
 			_ = p.downward(server, client)
 			return

@@ -31,7 +31,7 @@ type pulled struct {
 	receipts []receipt
 	tried    time.Time // when the first acknowledgement was sent
 	acked    time.Time // when the first 200 to one came
-	strict   bool      // it came while the lease it was received under surely lasted: nobody else can have got the message
+	under    int       // the delivery whose lease surely lasted then, 0 for none: no later one can have been handed out
 	history  []string  // for people
 	muddled  bool      // a worker was late and may have ended or renewed somebody else's lease
 }
@@ -106,6 +106,17 @@ func (p *pull) complain(err error) {
 		defer p.court.mu.Unlock()
 		p.court.wrong("%s: %v", p.name, err)
 	}
+}
+
+// latest is the latest delivery, by what the server counted: answers may be read in another order than they were given.
+func (m *pulled) latest() *receipt {
+	last := &m.receipts[0]
+	for i := range m.receipts {
+		if m.receipts[i].count > last.count {
+			last = &m.receipts[i]
+		}
+	}
+	return last
 }
 
 func (m *pulled) note(format string, args ...any) {
@@ -228,8 +239,9 @@ func (p *pull) ack(ctx context.Context, r *rand.Rand, ids []string) {
 		}
 		m.acked = now
 		m.note("acknowledged")
-		last := m.receipts[len(m.receipts)-1]
-		m.strict = last.ended.IsZero() && now.Before(last.lease)
+		if last := m.latest(); last.ended.IsZero() && now.Before(last.lease) {
+			m.under = last.count
+		}
 		p.acked++
 		p.court.settled++
 		p.court.changed.Broadcast()
@@ -241,7 +253,7 @@ func (p *pull) nack(ctx context.Context, ids []string, lease time.Time) {
 		return
 	}
 	p.each(ids, func(m *pulled) {
-		m.receipts[len(m.receipts)-1].ended = time.Now()
+		m.latest().ended = time.Now()
 		m.note("giving back")
 	})
 	if err := p.stream.Nack(ctx, ids...); err != nil {
@@ -274,7 +286,7 @@ func (p *pull) extend(ctx context.Context, ids []string, lease time.Time, visibi
 	}
 	p.each(ids, func(m *pulled) {
 		m.note("asked for %v more at %s; gone: %t", visibility, clock(asked), gone[m.ackID])
-		if last := &m.receipts[len(m.receipts)-1]; !gone[m.ackID] && asked.Before(last.lease) {
+		if last := m.latest(); !gone[m.ackID] && asked.Before(last.lease) {
 			last.lease = asked.Add(visibility)
 		}
 	})
@@ -310,11 +322,10 @@ func (p *pull) judgeLeases(key string, m *pulled) {
 	if m.muddled || p.spec.sameGroup {
 		return
 	}
-	// Answers may be read in another order than they were given.
 	inOrder := slices.SortedFunc(slices.Values(m.receipts), func(a, b receipt) int { return a.count - b.count })
 	for i, rc := range inOrder {
-		if m.strict && rc.got.After(m.acked) {
-			p.court.wrong("%s: %s was acknowledged while it was leased and came back %v later", p.name, key, rc.got.Sub(m.acked))
+		if m.under > 0 && rc.count > m.under {
+			p.court.wrong("%s: %s was acknowledged while it was leased and was handed out again: %s", p.name, key, strings.Join(m.history, "; "))
 		}
 		for _, before := range inOrder[:i] {
 			if before.count == rc.count {

@@ -75,7 +75,7 @@ func newRig(t *testing.T, seed uint64, sinks []sinkSpec) *rig {
 // prepare makes all parts and starts Postgres.
 func prepare(t *testing.T, seed uint64, sinks []sinkSpec) *rig {
 	t.Helper()
-	g := &rig{t: t, seed: seed, r: newRand(seed, 0), court: newCourt(), sinks: sinks}
+	g := &rig{t: t, seed: seed, r: newRand(seed, 0), court: newCourt(newPulse(t)), sinks: sinks}
 	g.server = pgtest.Start(t, pgtest.Options{Settings: map[string]string{
 		"deadlock_timeout": "50ms", "max_prepared_transactions": "20", "logical_decoding_work_mem": "64kB",
 	}})

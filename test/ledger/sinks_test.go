@@ -37,7 +37,7 @@ func (s sinkSpec) yaml() string {
 	case s.pull:
 		b.WriteString("    destination: {type: sequin_stream}\n    ack_wait_ms: 2000\n    max_waiting: 100\n")
 	default:
-		fmt.Fprintf(&b, "    destination: {type: webhook, http_endpoint: %s, batch: %t}\n    batch_size: %d\n    concurrency: %d\n    ack_wait_ms: 3000\n",
+		fmt.Fprintf(&b, "    destination: {type: webhook, http_endpoint: %s, batch: %t}\n    batch_size: %d\n    concurrency: %d\n    ack_wait_ms: 6000\n",
 			s.name, s.batch > 1, s.batch, s.workers)
 	}
 	if s.each {
@@ -63,7 +63,7 @@ func (s sinkSpec) yaml() string {
 
 // wants reports whether the sink asked for a change.
 func (s sinkSpec) wants(c *change) bool {
-	return (s.truncates || c.op != "truncate") && !(s.noBulk && c.table.name == "bulk")
+	return (s.truncates || c.op != "truncate") && (!s.noBulk || c.table.name != "bulk")
 }
 
 // groups are the groups of a change within its table; every is true for what is in all of them.

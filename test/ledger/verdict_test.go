@@ -19,12 +19,14 @@ const (
 
 // life is one process of Sequin.
 type life struct {
-	how ending
-	end time.Time // when the signal was sent
+	how    ending
+	end    time.Time     // when the signal was sent
+	window time.Duration // how long before it an acceptance may have come that was not committed
 }
 
 // court collects what consumers saw, and what of it breaks a promise. It is safe for concurrent use.
 type court struct {
+	pulse    *pulse
 	mu       sync.Mutex
 	changed  *sync.Cond
 	lives    []life
@@ -33,8 +35,8 @@ type court struct {
 	requests int
 }
 
-func newCourt() *court {
-	c := &court{}
+func newCourt(p *pulse) *court {
+	c := &court{pulse: p}
 	c.changed = sync.NewCond(&c.mu)
 	return c
 }
@@ -58,7 +60,7 @@ func (c *court) born() {
 func (c *court) died(how ending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lives[len(c.lives)-1] = life{how, time.Now()}
+	c.lives[len(c.lives)-1] = life{how, time.Now(), window + 3*c.pulse.worst()}
 }
 
 // living is the number of the latest process.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -217,14 +218,14 @@ func (w *writer) target() (name string, columns, values string, where string) {
 	id := w.id()
 	switch w.r.IntN(5) {
 	case 0:
-		return "plain", "id", fmt.Sprint(id), fmt.Sprintf("id = %d", id)
+		return "plain", "id", strconv.Itoa(id), fmt.Sprintf("id = %d", id)
 	case 1:
 		b := string(rune('a' + w.r.IntN(2)))
 		return "pair", "a, b", fmt.Sprintf("%d, '%s'", id, b), fmt.Sprintf("a = %d and b = '%s'", id, b)
 	case 2:
-		return "wide", "id", fmt.Sprint(id), fmt.Sprintf("id = %d", id)
+		return "wide", "id", strconv.Itoa(id), fmt.Sprintf("id = %d", id)
 	case 3:
-		return "loose", "id", fmt.Sprint(id), fmt.Sprintf("id = %d", id)
+		return "loose", "id", strconv.Itoa(id), fmt.Sprintf("id = %d", id)
 	default:
 		region := w.r.IntN(4)
 		return "parted", "region, id", fmt.Sprintf("%d, %d", region, id), fmt.Sprintf("region = %d and id = %d", region, id)
@@ -263,7 +264,7 @@ func (w *writer) otherKey(name string) string {
 	case "parted":
 		return fmt.Sprintf("%d, %d", w.r.IntN(4), id)
 	default:
-		return fmt.Sprint(id)
+		return strconv.Itoa(id)
 	}
 }
 
