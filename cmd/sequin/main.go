@@ -12,7 +12,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal then ends the process at once
+	context.AfterFunc(ctx, stop)   // a second signal then ends the process at once
 	signal.Ignore(syscall.SIGPIPE) // a reader of our output that goes away is an error of the write, so that commands clean up
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)

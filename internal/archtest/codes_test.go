@@ -21,7 +21,7 @@ var makers = map[string]int{"New": 0, "plain": 1, "badRequest": 0, "notFound": 0
 // Every code that an error can carry has a section in the reference, and every section stands for a code.
 func TestEveryErrorCodeIsDocumented(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join(root, "docs/reference/errors.md"))
+	page, err := os.ReadFile(filepath.Join(root, "docs", "reference", "errors.md"))
 	require.NoError(t, err)
 	documented := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^### ([a-z_0-9]+)$`).FindAllStringSubmatch(string(page), -1) {

@@ -196,7 +196,7 @@ func (c *Capture) Run(ctx context.Context) error {
 		started := time.Now()
 		err := c.once(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the caller asked for the end
 		}
 		if err == nil { // reconfigured
 			wait = firstBackoff
@@ -329,7 +329,7 @@ func (c *Capture) warn(kind string, p *problem.Error) {
 		return
 	}
 	if _, there := c.warnings[kind]; !there {
-		c.deps.Logger.Warn(p.Message, "code", p.Code, "detail", p.Detail, "hint", p.Hint)
+		c.deps.Logger.Warn("something needs attention", "what", p.Message, "code", p.Code, "detail", p.Detail, "hint", p.Hint)
 	}
 	c.warnings[kind] = p
 }

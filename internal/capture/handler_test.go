@@ -25,7 +25,9 @@ type writer struct {
 	err   error
 }
 
-func (w *writer) note(format string, args ...any) { w.calls = append(w.calls, fmt.Sprintf(format, args...)) }
+func (w *writer) note(format string, args ...any) {
+	w.calls = append(w.calls, fmt.Sprintf(format, args...))
+}
 
 func (w *writer) Relation(rel *cdc.Relation) { w.note("relation %s.%s", rel.Schema, rel.Name) }
 
@@ -104,7 +106,9 @@ func relationMsg(id uint32, schema, name string, columns ...string) []byte {
 	return b
 }
 
-func insertMsg(id uint32, values ...any) []byte { return wireBytes('I', id, 'N', cdctest.Tuple(values...)) }
+func insertMsg(id uint32, values ...any) []byte {
+	return wireBytes('I', id, 'N', cdctest.Tuple(values...))
+}
 
 func logicalMsg(transactional bool, prefix, content string) []byte {
 	flags := byte(0)
@@ -239,7 +243,9 @@ func TestKeepaliveInsideATransaction(t *testing.T) {
 	t.Parallel()
 	w := &writer{}
 	var asked []bool
-	h := newHandler(t, w, func(o *capture.HandlerOptions) { o.Keepalive = func(_ cdc.LSN, reply bool) { asked = append(asked, reply) } })
+	h := newHandler(t, w, func(o *capture.HandlerOptions) {
+		o.Keepalive = func(_ cdc.LSN, reply bool) { asked = append(asked, reply) }
+	})
 	h.Keepalive(50, false)
 	hear(t, h, beginMsg(1, 100), relationMsg(1, "public", "t", "id"), insertMsg(1, "1"))
 	h.Keepalive(60, true)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -261,7 +262,7 @@ func (s *session) adopt(ctx context.Context, id postgres.Identity, now slot.Slot
 		s.c.deps.Logger.Info("the database reads another slot now, and nothing lies between the two", "slot", s.cfg.Slot, "was", was.Slot)
 	case known:
 		fresh.Epoch = was.Epoch
-		fresh.Gaps = append(was.Gaps[max(0, len(was.Gaps)-maxGaps+1):], SourceGap{From: end, To: now.ConfirmedFlush, At: fresh.Since})
+		fresh.Gaps = append(slices.Clone(was.Gaps[max(0, len(was.Gaps)-maxGaps+1):]), SourceGap{From: end, To: now.ConfirmedFlush, At: fresh.Since})
 		s.c.deps.Logger.Error("the database reads another slot now; changes between the log's end and the slot's position are missing", "slot", s.cfg.Slot,
 			"was", was.Slot, "from", end.String(), "to", now.ConfirmedFlush.String())
 	}

@@ -21,7 +21,7 @@ func ParseLSN(s string) (LSN, error) {
 }
 
 func isHex8(s string) bool {
-	if len(s) == 0 || len(s) > 8 {
+	if s == "" || len(s) > 8 {
 		return false
 	}
 	for i := range len(s) {
@@ -34,4 +34,4 @@ func isHex8(s string) bool {
 }
 
 // String is the form that Postgres prints.
-func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l)) }
+func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint64(l>>32), uint64(l)&0xFFFFFFFF) }

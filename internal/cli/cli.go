@@ -85,7 +85,7 @@ func Main(ctx context.Context, streams Streams, args []string) int {
 
 // text renders an error for a terminal: each problem with its detail and its hint, each of several errors on lines of its own.
 func text(err error) string {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the shape of this very error, not of what it wraps
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var parts, lines []string
 		for _, e := range joined.Unwrap() {
 			parts, lines = append(parts, e.Error()), append(lines, text(e))

@@ -39,7 +39,7 @@ func serve(ctx context.Context, streams Streams, cmd *cobra.Command, settings *c
 	logger := newLogger(streams, settings)
 	declared, more, err := settings.LoadConfig(os.LookupEnv)
 	for _, w := range append(warnings, more...) {
-		logger.Warn(w.String())
+		logger.Warn("about the configuration", "warning", w.String())
 	}
 	if err != nil {
 		return &exitError{ExitInvalid, err}
@@ -68,7 +68,7 @@ func reloads(ctx context.Context, streams Streams, settings *config.Server, logg
 			}
 			set, warnings, err := settings.LoadConfig(os.LookupEnv)
 			for _, w := range warnings {
-				logger.Warn(w.String())
+				logger.Warn("about the configuration", "warning", w.String())
 			}
 			if err != nil {
 				logger.Error("the configuration was read again and is not valid; the old one stays in force", "reason", err)

@@ -185,7 +185,8 @@ func (t *tailer) useOther(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range missing {
+	if len(missing) > 0 {
+		m := missing[0]
 		if m.NotFound {
 			return problem.New("table_not_found", "the database has no table %s", m.Name).WithHint("correct the name, schema included, or create the table")
 		}

@@ -49,7 +49,7 @@ type show struct {
 }
 
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "sequin-demo") //nolint:usetesting // shared by all tests
+	dir, err := os.MkdirTemp("", "sequin-demo")
 	if err != nil {
 		return "", err
 	}

@@ -22,9 +22,9 @@ import (
 
 // The sinks: two that the demonstration empties, and one for whoever watches.
 const (
-	pulled  = "pull"
-	pushed  = "webhook"
-	yours   = "yours"
+	pulled = "pull"
+	pushed = "webhook"
+	yours  = "yours"
 )
 
 const (
@@ -198,7 +198,9 @@ func (c *child) said() string {
 var errEnded = errors.New("sequin has ended")
 
 // ended says how the program ended, which it should not have done.
-func (c *child) ended() error { return fmt.Errorf("%w: %s\n%s", errEnded, c.cmd.ProcessState, c.said()) }
+func (c *child) ended() error {
+	return fmt.Errorf("%w: %s\n%s", errEnded, c.cmd.ProcessState, c.said())
+}
 
 // stop asks the program to drain and end, and ends it when that takes too long.
 func (c *child) stop(patience time.Duration) {

@@ -35,8 +35,8 @@ type order struct {
 }
 
 var (
-	stages    = []string{"new", "paid", "shipped"} //nolint:gochecknoglobals // constant
-	customers = []string{"Ada", "Grace", "Edsger", "Barbara", "Donald", "Radia", "Tony", "Frances"} //nolint:gochecknoglobals // constant
+	stages    = []string{"new", "paid", "shipped"}                                                                   //nolint:gochecknoglobals // constant
+	customers = []string{"Ada", "Grace", "Edsger", "Barbara", "Donald", "Radia", "Tony", "Frances"}                  //nolint:gochecknoglobals // constant
 	items     = []string{"a cup of tea", "a loaf of bread", "a bicycle", "a book", "an umbrella", "a pair of shoes"} //nolint:gochecknoglobals // constant
 )
 

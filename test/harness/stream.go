@@ -98,7 +98,7 @@ func (c *Stream) Call(ctx context.Context, verb string, body, reply any) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to the end below
+	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err

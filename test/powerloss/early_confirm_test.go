@@ -31,6 +31,7 @@ type earlyLog struct {
 }
 
 func (l *earlyLog) Durable() cdc.LSN { return max(l.honestLog.Durable(), cdc.LSN(l.received.Load())) }
+
 func (l *earlyLog) CommitEnd() cdc.LSN {
 	return max(l.honestLog.CommitEnd(), cdc.LSN(l.received.Load()))
 }

@@ -3,6 +3,7 @@ package powerloss_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ func (r *rig) load(t *testing.T) *load {
 		require.NoError(t, err)
 		w := &writer{load: l, conn: conn, rng: r.random(), first: n * keysPerWriter, version: int64(n), there: map[int]int64{}}
 		l.wg.Go(func() {
-			defer conn.Close(context.Background()) //nolint:errcheck // a farewell
+			defer conn.Close(context.Background())
 			if err := w.run(ctx); err != nil && ctx.Err() == nil {
 				l.failed.Store(&err)
 			}
@@ -102,9 +103,7 @@ func (w *writer) transaction(ctx context.Context) error {
 	}
 	defer tx.Rollback(ctx) //nolint:errcheck // after a commit it does nothing
 	was := make(map[int]int64, len(w.there))
-	for k, v := range w.there {
-		was[k] = v
-	}
+	maps.Copy(was, w.there)
 	batch := &pgx.Batch{}
 	var done []element
 	for range n {

@@ -131,7 +131,7 @@ func (m *machine) get(path string) (int, string) {
 	if path == "/metrics" {
 		base = "http://" + m.server.MetricsAddr()
 	}
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, base+path, nil)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, base+path, http.NoBody)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -139,7 +139,7 @@ func (m *machine) get(path string) (int, string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to the end below
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return 0, err.Error()

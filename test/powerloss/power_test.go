@@ -98,8 +98,8 @@ func (x *proxy) keep(conns ...net.Conn) bool {
 
 // carry copies one direction. What the machine says counts only if it said it while it had power.
 func (x *proxy) carry(to, from net.Conn, fromMachine bool) {
-	defer to.Close()   //nolint:errcheck // closed twice at most
-	defer from.Close() //nolint:errcheck // likewise
+	defer to.Close()
+	defer from.Close()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)

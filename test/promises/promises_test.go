@@ -126,7 +126,7 @@ func TestP2NoConsumerMovesTheSlot(t *testing.T) {
 // Promise P7: what cannot be delivered is kept with its reason, and the rest of its group goes on.
 func TestP7NothingIsDropped(t *testing.T) {
 	t.Parallel()
-	var refused = make(chan string, 100)
+	refused := make(chan string, 100)
 	accepted := make(chan string, 100)
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -278,6 +278,7 @@ func TestP12WeNeverHarmTheSource(t *testing.T) {
 func TestP6MismatchStopsTheStream(t *testing.T) {
 	t.Parallel()
 	advance := func(t *testing.T, in installation) {
+		t.Helper()
 		in.db.Exec(t, "insert into t values (100)")
 		in.db.Exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", in.slot)
 	}
@@ -286,16 +287,19 @@ func TestP6MismatchStopsTheStream(t *testing.T) {
 		do   func(t *testing.T, in installation)
 	}{
 		"slot dropped": {"slot_lost", func(t *testing.T, in installation) {
+			t.Helper()
 			in.db.Exec(t, "select pg_drop_replication_slot($1)", in.slot)
 			in.db.Exec(t, "insert into t values (100)")
 		}},
 		"slot recreated": {"slot_moved", func(t *testing.T, in installation) {
+			t.Helper()
 			in.db.Exec(t, "select pg_drop_replication_slot($1)", in.slot)
 			in.db.Exec(t, "insert into t values (100)")
 			in.db.Exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", in.slot)
 		}},
 		"slot advanced": {"slot_moved", advance},
 		"data directory lost": {"slot_marked_by_another", func(t *testing.T, in installation) {
+			t.Helper()
 			require.NoError(t, os.RemoveAll(in.DataDir()))
 		}},
 	} {

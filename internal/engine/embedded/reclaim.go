@@ -142,5 +142,5 @@ func (l *Log) Size(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, storageError(err)
 	}
-	return size + uint64(max(0, l.fresh.Load()+l.flushing.Load())), nil //nolint:gosec // not negative
+	return size + uint64(max(0, l.fresh.Load()+l.flushing.Load())), nil
 }

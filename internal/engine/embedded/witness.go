@@ -118,7 +118,7 @@ func (w *witness) check(fs vfs.FS, dir string) error {
 	defer w.mu.Unlock()
 	names, err := fs.List(dir)
 	if err != nil {
-		return nil //nolint:nilerr // there is no store yet, or opening it will tell
+		return nil
 	}
 	desc, err := pebble.Peek(dir, fs)
 	if err == nil && desc.Exists && filepath.Base(desc.ManifestFilename) == w.man.name {

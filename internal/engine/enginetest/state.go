@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -325,7 +326,7 @@ func stateModel(t *testing.T, f *fixture) {
 				delete(model, key)
 				continue
 			}
-			value := fmt.Sprint(step)
+			value := strconv.Itoa(step)
 			ops = append(ops, engine.Put(key, []byte(value)))
 			model[key] = value
 		}

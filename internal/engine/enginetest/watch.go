@@ -100,11 +100,11 @@ func watchEnds(t *testing.T, f *fixture) {
 	one, other := s.Watch(ctx, ""), s.Watch(t.Context(), "")
 	apply(t, s, engine.Put("k", nil))
 	cancel()
-	for range one { //nolint:revive // until it is closed
+	for range one {
 	}
 	require.Equal(t, "k", watched(t, other).Key)
 	require.NoError(t, f.engine.Close())
-	for range other { //nolint:revive // until it is closed
+	for range other {
 	}
 	for range s.Watch(t.Context(), "") {
 		t.Error("a watch on a closed engine reports something")

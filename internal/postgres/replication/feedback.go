@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -95,7 +96,7 @@ func appendStatus(dst []byte, lsn cdc.LSN, now time.Time, reply bool) []byte {
 	for range 3 {
 		dst = append64(dst, uint64(lsn))
 	}
-	dst = append64(dst, uint64(now.UnixMicro()-postgresEpochMicros))
+	dst = append64(dst, uint64(now.UnixMicro()-postgresEpochMicros)) //nolint:gosec // an Int64 on the wire; the bits are meant
 	if reply {
 		return append(dst, 1)
 	}
@@ -106,5 +107,5 @@ func appendStatus(dst []byte, lsn cdc.LSN, now time.Time, reply bool) []byte {
 const postgresEpochMicros = 946684800 * 1_000_000
 
 func append64(dst []byte, v uint64) []byte {
-	return append(dst, byte(v>>56), byte(v>>48), byte(v>>40), byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	return binary.BigEndian.AppendUint64(dst, v)
 }

@@ -53,7 +53,7 @@ func (f *frames) buffered() (kind byte, body []byte, err error) {
 	if have < 5 {
 		return 0, nil, errNeedMore
 	}
-	length := int(int32(be32(f.buf[f.r+1:]))) - 4
+	length := int(int32(be32(f.buf[f.r+1:]))) - 4 //nolint:gosec // an Int32 on the wire; a negative one is refused below
 	if length < 0 {
 		return 0, nil, fmt.Errorf("message with length %d in the replication stream", length+4)
 	}

@@ -113,10 +113,8 @@ func Stream(ctx context.Context, conn *pgconn.PgConn, opts Options, h Handler) e
 	go func() { done <- fb.run(fbCtx) }()
 	err = s.loop(ctx)
 	cancel()
-	if fbErr := <-done; err == nil || errors.Is(err, errInterrupted) {
-		if fbErr != nil && ctx.Err() == nil {
-			err = fbErr
-		}
+	if fbErr := <-done; fbErr != nil && ctx.Err() == nil && errors.Is(err, errInterrupted) {
+		err = fbErr // it interrupted the reading
 	}
 	if ctx.Err() != nil && !isClosed(err) { // whether the reading was broken off or a handler gave up
 		if opts.Closing != nil {
@@ -181,7 +179,6 @@ type stream struct {
 	waits   *atomic.Int64 // since when the reader waits for input, in Unix nanoseconds; 0 while it does not
 
 	behind  bool // the last transaction was old when the server sent it
-	sent    int64
 	started bool
 }
 
@@ -352,8 +349,8 @@ func (s *stream) noteAge(body []byte) {
 	if body[xlogHeader] != 'B' || len(body) < xlogHeader+17 {
 		return
 	}
-	s.sent = int64(be64(body[17:]))
-	s.behind = s.sent-int64(be64(body[xlogHeader+9:])) > backlogAge.Microseconds()
+	sent, committed := int64(be64(body[17:])), int64(be64(body[xlogHeader+9:])) //nolint:gosec // Int64 on the wire; the bits are meant
+	s.behind = sent-committed > backlogAge.Microseconds()
 }
 
 // drained reports a message that was read past: body holds its first bytes and its true size.
@@ -373,7 +370,7 @@ func (s *stream) drained(head []byte) error {
 // outcome turns the loop's error into the caller's: the end of ctx, however it showed, is no error.
 func (s *stream) outcome(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the caller asked for the end
 	}
 	return err
 }

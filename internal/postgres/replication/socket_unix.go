@@ -85,6 +85,7 @@ func (d *descriptor) prepare() error {
 type socketOption struct{ level, name, value int }
 
 func (d *descriptor) read(p []byte) (int, error) {
+	//nolint:gosec // descriptors are small
 	fds := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}, {Fd: int32(d.wake.Fd()), Events: unix.POLLIN}}
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
