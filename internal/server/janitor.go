@@ -83,7 +83,8 @@ func (j *janitor) laggards(ctx context.Context) ([]laggard, error) {
 	var all []laggard
 	declared := map[string]bool{}
 	j.d.mu.Lock()
-	for name, want := range j.d.wanted {
+	for name := range j.d.wanted {
+		want := j.d.wanted[name]
 		declared[name] = true
 		run := j.live.sinks[name]
 		if run == nil { // declared, but it could not be started: what it needs is as safe as when it runs
@@ -116,7 +117,7 @@ func (j *janitor) laggards(ctx context.Context) ([]laggard, error) {
 	return all, nil
 }
 
-// round trims once and looks after the budget; full says that the log is at its limit.
+// round trims once and looks after the budget; full says that the log is at its limit or near it.
 func (j *janitor) round(ctx context.Context) (full bool, err error) {
 	j.d.mu.Lock()
 	res := j.d.res
@@ -135,7 +136,7 @@ func (j *janitor) round(ctx context.Context) (full bool, err error) {
 			j.floor = nil
 			j.live.capture.Resume()
 		}
-		return j.floor != nil, nil
+		return j.floor != nil || float64(size) >= alarmAt*float64(limit), nil // near the limit it is worth looking often
 	}
 	if j.release(ctx, lag, func(l laggard) bool { return l.sheds }, "discard_on_full") {
 		return true, j.trim(ctx, res, lag)
@@ -223,7 +224,7 @@ func (j *janitor) reportShare(size, limit uint64, lag []laggard) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(warnings) > 0 && (len(j.warnings) == 0 || j.warnings[0].Code != warnings[0].Code) {
-		j.d.logger.Warn(warnings[0].Message, "code", warnings[0].Code, "detail", warnings[0].Detail, "hint", warnings[0].Hint)
+		j.d.logger.Warn("the change log fills up", "what", warnings[0].Message, "code", warnings[0].Code, "detail", warnings[0].Detail, "hint", warnings[0].Hint)
 	}
 	j.warnings = warnings
 }

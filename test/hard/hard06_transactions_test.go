@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestHard06HugeTransactionAmongSmallOnes(t *testing.T) {
 	for i, m := range all[1 : rows+1] {
 		require.Equal(t, uint32(i), m.Data.Metadata.CommitIdx) //nolint:gosec // small
 		require.Equal(t, all[1].Data.Metadata.CommitLSN, m.Data.Metadata.CommitLSN)
-		require.Equal(t, fmt.Sprint(i+1), m.Data.Metadata.RecordPKs[0])
+		require.Equal(t, strconv.Itoa(i+1), m.Data.Metadata.RecordPKs[0])
 	}
 }
 
@@ -62,8 +63,8 @@ func distinct(t *testing.T, r *rig, n int) []string {
 	for n > 0 {
 		batch := r.receive("pull", `{"batch_size":1000,"wait_for":20000,"same_group":true}`)
 		require.NotEmpty(t, batch)
-		for _, m := range batch {
-			values[field(t, m.Data.Record, "v")] = true
+		for i := range batch {
+			values[field(t, batch[i].Data.Record, "v")] = true
 		}
 		r.ack("pull", batch)
 		n -= len(batch)
@@ -146,7 +147,7 @@ func TestHard07SubtransactionsDropAndLeakNothing(t *testing.T) {
 	slices.Sort(got)
 	want := pgtest.Value[[]string](t, r.db, `select array_agg('{"id":' || id || ',"v":' || to_json(v) || ',"n":' || coalesce(n::text, 'null') || '}') from t`)
 	slices.Sort(want)
-	require.Equal(t, len(want), len(got))
+	require.Len(t, got, len(want))
 	require.Equal(t, want, got)
 }
 

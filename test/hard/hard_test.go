@@ -56,6 +56,7 @@ type rig struct {
 	db        *pgtest.DB
 	slot, pub string
 	config    harness.Config
+	client    *http.Client
 }
 
 // prepare makes everything and starts nothing.
@@ -70,7 +71,8 @@ func prepare(t *testing.T, s setup) *rig {
 	if s.sinks == "" {
 		s.sinks = pull
 	}
-	r := &rig{t: t, db: s.server.Database(t)}
+	r := &rig{t: t, db: s.server.Database(t), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}}
+	t.Cleanup(r.client.CloseIdleConnections)
 	r.slot, r.pub = r.db.Slot(t), r.db.Publication(t)
 	r.db.Exec(t, "create table fence (id serial primary key)")
 	if s.ddl != "" {
@@ -150,9 +152,13 @@ func (r *rig) eventually(ok func() bool, what string, args ...any) {
 func (r *rig) confirmedAll() {
 	r.t.Helper()
 	end := pgtest.Value[string](r.t, r.db, "select pg_current_wal_lsn()::text")
-	r.eventually(func() bool {
-		return pgtest.Value[bool](r.t, r.db, "select confirmed_flush_lsn >= $2::text::pg_lsn from pg_replication_slots where slot_name = $1", r.slot, end)
-	}, "%s is confirmed", end)
+	r.eventually(func() bool { return r.confirmed(end) }, "%s is confirmed", end)
+}
+
+// confirmed reports whether Postgres was told that an LSN is safe.
+func (r *rig) confirmed(lsn string) bool {
+	r.t.Helper()
+	return pgtest.Value[bool](r.t, r.db, "select confirmed_flush_lsn >= $2::text::pg_lsn from pg_replication_slots where slot_name = $1", r.slot, lsn)
 }
 
 // streaming reports whether the slot is being read; while it is created it is active too.
@@ -204,11 +210,11 @@ func (r *rig) call(ctx context.Context, path, body string) (int, string, error) 
 	}
 	req.Header.Set("Authorization", "Bearer "+harness.Token)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := r.client.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to the end below
+	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(answer), err
 }
@@ -248,12 +254,13 @@ func (r *rig) drain(sink string) []harness.Received {
 		batch := r.receive(sink, `{"batch_size":1000,"wait_for":1000,"same_group":true}`)
 		r.ack(sink, batch)
 		reached := false
-		for _, m := range batch {
-			if m.Data.Metadata.TableName != "fence" {
-				all = append(all, m)
+		for i := range batch {
+			meta := &batch[i].Data.Metadata
+			if meta.TableName != "fence" {
+				all = append(all, batch[i])
 				continue
 			}
-			reached = reached || slices.Equal(m.Data.Metadata.RecordPKs, []string{fence})
+			reached = reached || slices.Equal(meta.RecordPKs, []string{fence})
 		}
 		if reached {
 			break
@@ -347,11 +354,8 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	for _, m := range many.Data {
-		if h.refuse == nil {
-			break
-		}
-		if status := h.refuse(m); status != 0 {
+	for i := 0; h.refuse != nil && i < len(many.Data); i++ {
+		if status := h.refuse(many.Data[i]); status != 0 {
 			w.WriteHeader(status)
 			return
 		}
