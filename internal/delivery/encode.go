@@ -20,11 +20,13 @@ type Shape struct {
 	RecordOnly bool // legacy_transform: record_only
 }
 
-// Encode is the Encoder of a shape. A redriven message whose change is gone goes out as it was kept.
+// Encode is the Encoder of a shape. A redriven message whose change is gone goes out as it was kept, with the mark that it is out of order.
 func (s Shape) Encode(dst []byte, d *consumer.Delivery) ([]byte, error) {
 	switch {
-	case d.Change == nil && d.Payload != nil:
+	case d.Change == nil && len(d.Payload) > 0 && s.RecordOnly:
 		return append(dst, d.Payload...), nil
+	case d.Change == nil && len(d.Payload) > 0:
+		return message.AppendKept(dst, d.Payload), nil
 	case d.Change == nil:
 		return dst, problem.New("message_lost", "the change behind the message is no longer retained, and its body was not kept")
 	case s.RecordOnly:

@@ -216,6 +216,17 @@ func TestShapes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, `x{"kept":true}`, string(body))
 
+	kept.Payload = []byte(`{"record":{"a":1},"metadata":{"x":{}}}`)
+	body, err = delivery.Shape{}.Encode(nil, kept)
+	require.NoError(t, err)
+	require.Equal(t, `{"record":{"a":1},"metadata":{"x":{},"redriven":true}}`, string(body))
+	again, err := delivery.Shape{}.Encode(nil, &consumer.Delivery{Payload: body, Redriven: true})
+	require.NoError(t, err)
+	require.Equal(t, string(body), string(again))
+	body, err = delivery.Shape{RecordOnly: true}.Encode(nil, kept)
+	require.NoError(t, err)
+	require.Equal(t, string(kept.Payload), string(body))
+
 	_, err = delivery.Shape{}.Encode(nil, &consumer.Delivery{Redriven: true})
 	require.ErrorContains(t, err, "no longer retained")
 

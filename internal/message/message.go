@@ -7,7 +7,9 @@
 package message
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 )
@@ -56,6 +58,23 @@ func Append(dst []byte, c *cdc.Change, f Format, tail *Tail, flags Flags) ([]byt
 		return append(dst, emptyTail...), nil
 	}
 	return append(dst, tail.json...), nil
+}
+
+// AppendKept appends a message that Append built earlier, marked as redriven. One of another form, such as a record alone, goes out as it is.
+func AppendKept(dst, message []byte) []byte {
+	const end = "}}" // of the metadata and of the message
+	var m struct {
+		Metadata *struct {
+			Redriven bool `json:"redriven"`
+		} `json:"metadata"`
+	}
+	if json.Unmarshal(message, &m) != nil || m.Metadata == nil || m.Metadata.Redriven || !bytes.HasPrefix(message, []byte(`{"record":`)) ||
+		!bytes.HasSuffix(message, []byte(end)) {
+		return append(dst, message...)
+	}
+	dst = append(dst, message[:len(message)-len(end)]...)
+	dst = append(dst, `,"redriven":true`...)
+	return append(dst, end...)
 }
 
 // AppendRecordOnly appends the record alone. Errors are those of Append.
