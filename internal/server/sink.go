@@ -48,15 +48,9 @@ type shape struct {
 	recordOnly bool
 }
 
-// encode appends the message of a delivery; a redriven dead letter has its payload already.
+// encode appends the message of a delivery.
 func (s *shape) encode(dst []byte, d *consumer.Delivery) ([]byte, error) {
-	switch {
-	case d.Change == nil:
-		return append(dst, d.Payload...), nil
-	case s.recordOnly:
-		return message.AppendRecordOnly(dst, d.Change, s.format)
-	}
-	return message.Append(dst, d.Change, s.format, s.tail, message.Flags{Redriven: d.Redriven})
+	return delivery.Shape{Format: s.format, Tail: s.tail, RecordOnly: s.recordOnly}.Encode(dst, d)
 }
 
 // startSink opens the consumer and starts its parts. The database's lock is held.
