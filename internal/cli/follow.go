@@ -99,15 +99,18 @@ func (t *tailer) once(ctx context.Context, conn *pgx.Conn, attempt int) error {
 	return err
 }
 
-// again connects, and claims our publication for a new slot. Without its slot it looked stale: somebody may have removed it.
+// again connects, looks whether all is as it was, and claims our publication for a new slot. Without its slot it looked stale: somebody may
+// have removed it.
 func (t *tailer) again(ctx context.Context, slot string) (*pgx.Conn, error) {
 	conn, err := t.source.Connect(ctx)
-	if err != nil || t.opts.publication != "" {
-		return conn, err
+	if err != nil {
+		return nil, err
 	}
-	err = publication.RenewTemporary(ctx, conn, t.name, slot)
-	if errors.Is(err, publication.ErrNotFound) {
-		_, err = t.create(ctx, conn, slot)
+	if err = t.check(ctx, conn); err == nil && t.opts.publication == "" {
+		err = publication.RenewTemporary(ctx, conn, t.name, slot)
+		if errors.Is(err, publication.ErrNotFound) {
+			_, err = t.create(ctx, conn, slot)
+		}
 	}
 	if err != nil {
 		closeConn(ctx, conn)

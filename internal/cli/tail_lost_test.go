@@ -80,19 +80,10 @@ func TestTailEndsWhenSomebodyDropsThePublication(t *testing.T) {
 	db.Exec(t, orders+`; create publication mine for table orders`)
 	c := follow(t, db, "--publication", "mine")
 	slot(t, db, "")
-	db.Exec(t, `drop publication mine`)
-	db.Exec(t, killStream)
-	// The server looks for the publication when it decodes the next change.
-	for {
-		db.Exec(t, `insert into orders values ((select coalesce(max(id), 0) + 1 from orders), 'new')`)
-		select {
-		case code := <-c.code:
-			require.Equal(t, cli.ExitError, code)
-			require.Contains(t, c.errs.String(), "mine")
-			return
-		case <-time.After(pollEvery):
-		}
-	}
+	// Until 17 the server ends the stream itself at the next change, from 18 on it sends nothing any more.
+	db.Exec(t, `drop publication mine; `+killStream)
+	require.Equal(t, cli.ExitError, c.end())
+	require.Contains(t, c.errs.String(), "[publication_not_found]")
 }
 
 func TestTailOutlivesARestartOfTheServer(t *testing.T) {

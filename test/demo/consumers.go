@@ -34,7 +34,9 @@ func listen(ctx context.Context, out *printer) (*receiver, error) {
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
-		} // else 200 with no body: Sequin takes it for an acknowledgement
+			return
+		}
+		w.WriteHeader(http.StatusOK) // any 2xx is an acknowledgement
 	})}
 	go func() {
 		if err := r.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
