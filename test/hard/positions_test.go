@@ -18,6 +18,11 @@ type place struct {
 	tables []uint32 // of a truncate
 }
 
+// key is the idempotency key of a row there.
+func (p place) key() string {
+	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%d:%d", p.lsn, p.index))
+}
+
 // otherReader is a slot of its own on the same publication.
 type otherReader struct{ slot string }
 
@@ -93,15 +98,14 @@ func TestPositionsAreThoseOfTheWAL(t *testing.T) {
 	byKey := map[string]place{}
 	var keys []string
 	for _, p := range other.places(r) {
-		key := fmt.Sprintf("%d:%d", p.lsn, p.index)
 		if len(p.tables) < 2 {
-			byKey[base64.StdEncoding.EncodeToString([]byte(key))] = p
+			byKey[p.key()] = p
 		}
 		for _, table := range p.tables {
-			byKey[base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%s:t%d", key, table))] = p
+			byKey[base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%d:%d:t%d", p.lsn, p.index, table))] = p
 		}
 		if p.kind != 'M' && p.kind != 'T' {
-			keys = append(keys, base64.StdEncoding.EncodeToString([]byte(key)))
+			keys = append(keys, p.key())
 		}
 	}
 	texts := map[string]string{}
