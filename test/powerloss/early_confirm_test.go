@@ -105,8 +105,9 @@ func (r *rig) captureOnce(wrap func(*changelog.Log) capture.Log) {
 	})
 	x.close()
 	cancel()
-	<-running
-	<-running
+	for range cap(running) {
+		require.NoError(t, <-running)
+	}
 	require.NoError(t, e.Close())
 }
 

@@ -13,10 +13,10 @@ import (
 
 // pushBook is the ledger's account of one push consumer, kept by its receiver.
 type pushBook struct {
-	l        *ledger
-	name     string
-	most     int  // messages that one cut may repeat
-	timed    bool // the window is one of time too
+	l     *ledger
+	name  string
+	most  int  // messages that one cut may repeat
+	timed bool // the window is one of time too
 	// restarts says that the storage refuses writes for a time: of the two measures of the window only the number of messages holds then, and a
 	// machine may open its consumers anew without a cut.
 	restarts bool
