@@ -197,7 +197,7 @@ func (b *bench) longPoll(ctx context.Context, slot string, t *timeline, ready fu
 	group, ctx := errgroup.WithContext(ctx)
 	for range pollers {
 		group.Go(func() error {
-			return s.pull(ctx, "pull", 100, func(at time.Time, reply []byte) { t.note(at, arrivals(nil, reply)) })
+			return s.pull(ctx, "pull", 100, func(at time.Time, reply []byte) { t.note(at, arrivals(nil, reply)) }, func(int) {})
 		})
 	}
 	ready()

@@ -154,7 +154,7 @@ func (b *bench) phased(ctx context.Context, s *sequin, phases []phase, hooked, p
 	group, running := errgroup.WithContext(running)
 	for range pollers {
 		group.Go(func() error {
-			return s.pull(running, "pull", 100, func(at time.Time, reply []byte) { pulled.note(at, arrivals(nil, reply)) })
+			return s.pull(running, "pull", 100, func(at time.Time, reply []byte) { pulled.note(at, arrivals(nil, reply)) }, func(int) {})
 		})
 	}
 	group.Go(func() error { return s.until(running) })

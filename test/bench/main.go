@@ -1,6 +1,6 @@
 // Command bench measures Sequin beside pg_recvlogical, on a throwaway Postgres of its own, and prints what it found as tables.
 //
-//	make bench                                        everything; about an hour
+//	make bench                                        everything; 40 minutes when nothing disturbs
 //	make bench ARGS='-only capture -rounds 5'         one subject
 //	make bench ARGS='-scale 0.05'                     a quick look: backlogs and durations are a twentieth
 //	make bench ARGS='-markdown docs/explanation/performance.md'   also replace the tables in a page, between their markers

@@ -80,8 +80,9 @@ func (r *receiver) ServeHTTP(_ http.ResponseWriter, req *http.Request) {
 
 func (r *receiver) close() { _ = r.server.Close() } // at worst it goes with the process
 
-// pull receives and acknowledges in a loop until ctx ends, and hands each reply with messages to take.
-func (s *sequin) pull(ctx context.Context, sink string, batch int, take func(at time.Time, reply []byte)) error {
+// pull receives and acknowledges in a loop until ctx ends. It hands each reply with messages to take, and their number to acked once they are
+// acknowledged.
+func (s *sequin) pull(ctx context.Context, sink string, batch int, take func(at time.Time, reply []byte), acked func(messages int)) error {
 	receive := `{"wait_for":1000,"batch_size":` + strconv.Itoa(batch) + `}`
 	var ack bytes.Buffer
 	for ctx.Err() == nil {
@@ -91,13 +92,15 @@ func (s *sequin) pull(ctx context.Context, sink string, batch int, take func(at 
 		}
 		at := time.Now()
 		ack.Reset()
-		if ackIDs(&ack, reply) == 0 {
+		n := ackIDs(&ack, reply)
+		if n == 0 {
 			continue
 		}
 		take(at, reply)
 		if _, err := s.call(ctx, sink, "ack", ack.String()); err != nil {
 			return unlessDone(ctx, err)
 		}
+		acked(n)
 	}
 	return nil
 }

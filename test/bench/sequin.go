@@ -162,7 +162,7 @@ func (e statusError) Error() string { return "status " + strconv.Itoa(int(e)) }
 func (s *sequin) exists(ctx context.Context, sink string) error {
 	for {
 		_, err := s.call(ctx, sink, "receive", `{"batch_size":1,"visibility_timeout_ms":1}`)
-		if !errors.Is(err, statusError(http.StatusNotFound)) {
+		if !errors.Is(err, statusError(http.StatusNotFound)) && !errors.Is(err, statusError(http.StatusServiceUnavailable)) {
 			return err
 		}
 		if err := s.alive(); err != nil {

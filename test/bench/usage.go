@@ -29,8 +29,31 @@ type process struct {
 	total       time.Duration // with that of ended children it waited for
 }
 
-// readUsage reads the counters, taking the descendants of root for ours.
+// readUsage reads the counters, taking the descendants of root for ours. A process that ends while /proc is read is missed, or counted twice once
+// its parent has waited for it; so everything is read until two readings agree.
 func readUsage(root int) (usage, error) {
+	const tries, near = 50, 5 * tick
+	var before usage
+	members := -1
+	for range tries {
+		u, err := machineUsage()
+		if err != nil {
+			return u, err
+		}
+		n, err := u.share(root)
+		if err != nil {
+			return u, err
+		}
+		if n == members && (u.ours-before.ours).Abs() <= near {
+			return u, nil
+		}
+		before, members = u, n
+	}
+	return before, nil
+}
+
+// machineUsage reads what all CPUs did.
+func machineUsage() (usage, error) {
 	u := usage{at: time.Now()}
 	content, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -44,20 +67,26 @@ func readUsage(root int) (usage, error) {
 	// cpu user nice system idle iowait irq softirq steal; interrupts belong to nobody
 	u.busy = ticks(fields[1]) + ticks(fields[2]) + ticks(fields[3])
 	u.steal = ticks(fields[8])
+	return u, nil
+}
+
+// share sums up what the descendants of root and what kernel threads took, and counts the former.
+func (u *usage) share(root int) (members int, err error) {
 	all, err := processes()
 	if err != nil {
-		return u, err
+		return 0, err
 	}
 	const kthreadd = 2
 	for _, p := range all {
 		switch {
 		case descends(all, p.pid, root):
 			u.ours += p.total
+			members++
 		case p.pid == kthreadd || p.parent == kthreadd:
 			u.os += p.own
 		}
 	}
-	return u, nil
+	return members, nil
 }
 
 // others is how many cores everybody else took since an earlier reading, hypervisor included.
