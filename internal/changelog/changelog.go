@@ -37,10 +37,12 @@ const (
 	DefaultCacheBytes     = 32 << 20
 	DefaultMaxChangeBytes = 64 << 20
 
-	queuedBlocks = 16        // blocks between the writer and the storage
-	minQueue     = 1 << 20   // bytes
-	largestBlock = 256 << 20 // bytes, of BlockBytes and MaxChangeBytes
+	queuedBlocks = 16      // blocks between the writer and the storage
+	minQueue     = 1 << 20 // bytes
 )
+
+// LargestChange is the limit of BlockBytes and MaxChangeBytes.
+const LargestChange = 256 << 20
 
 // Options configure a Log.
 type Options struct {
@@ -118,8 +120,8 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	o.BlockBytes = orDefault(o.BlockBytes, DefaultBlockBytes)
 	o.CacheBytes = orDefault(o.CacheBytes, DefaultCacheBytes)
 	o.MaxChangeBytes = orDefault(o.MaxChangeBytes, DefaultMaxChangeBytes)
-	if o.BlockBytes > largestBlock || o.MaxChangeBytes > largestBlock {
-		return nil, fmt.Errorf("open change log %q: block and change sizes are limited to %d bytes", o.Name, largestBlock)
+	if o.BlockBytes > LargestChange || o.MaxChangeBytes > LargestChange {
+		return nil, fmt.Errorf("open change log %q: block and change sizes are limited to %d bytes", o.Name, LargestChange)
 	}
 	l := &Log{
 		name: o.Name, blocks: o.Blocks, log: o.Logger.With("log", o.Name),

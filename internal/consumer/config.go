@@ -100,6 +100,7 @@ type Config struct {
 	MaxRetryCount int           // attempts before a message becomes a dead letter; 0 for no end
 	AckCommit     AckCommit
 	Start         Start
+	StartAt       uint64  // StartNow: the first entry of the log that may be delivered; 0 for the one behind its end
 	SkipBelow     cdc.LSN // StartNow: the server's WAL position at creation; what committed before it is not delivered
 	DeadLetters   DeadLetterBounds
 }

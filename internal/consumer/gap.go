@@ -92,11 +92,32 @@ func (c *Consumer) Release(ctx context.Context, before uint64, why string) error
 		c.mu.Unlock()
 		return ErrStopped
 	}
-	c.giveUp(GapRecord{From: c.done.cursor, To: before - 1, Reason: GapReleased, Detail: why, FromLSN: fromLSN, ToLSN: toLSN})
-	c.next = max(c.next, c.done.cursor)
+	c.letGo(before, why, fromLSN, toLSN)
 	wait := c.durably()
 	c.mu.Unlock()
 	return c.await(ctx, wait)
+}
+
+// ReleaseStored is Release for a consumer that does not run, and must not be opened meanwhile.
+func ReleaseStored(ctx context.Context, deps Deps, cfg Config, before uint64, why string) error {
+	c, err := Open(ctx, deps, cfg)
+	if err != nil {
+		return err
+	}
+	before = min(before, c.log.End().Seq+1)
+	if from := c.cursor(); before > from {
+		fromLSN, toLSN := c.lsnAt(ctx, from), c.lsnAt(ctx, before-1)
+		c.mu.Lock()
+		c.letGo(before, why, fromLSN, toLSN)
+		c.mu.Unlock()
+	}
+	return c.lastCommit(ctx)
+}
+
+// letGo gives up everything before a number for the sake of the disk. Called with c.mu held.
+func (c *Consumer) letGo(before uint64, why string, fromLSN, toLSN cdc.LSN) {
+	c.giveUp(GapRecord{From: c.done.cursor, To: before - 1, Reason: GapReleased, Detail: why, FromLSN: fromLSN, ToLSN: toLSN})
+	c.next = max(c.next, c.done.cursor)
 }
 
 func (c *Consumer) cursor() uint64 {

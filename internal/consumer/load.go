@@ -62,6 +62,18 @@ func StoredCursor(ctx context.Context, state engine.State, id string) (uint64, e
 	return place.cursor, nil
 }
 
+// Exists tells whether a consumer was ever opened, and so has a place of its own.
+func Exists(ctx context.Context, state engine.State, id string) (bool, error) {
+	_, err := state.Get(ctx, newKeys(id).name(keyCursor))
+	if errors.Is(err, engine.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for consumer %s: %w", id, err)
+	}
+	return true, nil
+}
+
 // create writes the place of a new consumer.
 func (c *Consumer) create(ctx context.Context) error {
 	end := c.log.End()
@@ -70,6 +82,9 @@ func (c *Consumer) create(ctx context.Context) error {
 		c.place.cursor = max(c.log.FirstSeq(), 1)
 	case StartNow:
 		c.place.cursor = end.Seq + 1
+		if c.cfg.StartAt > 0 {
+			c.place.cursor = min(max(c.cfg.StartAt, c.log.FirstSeq(), 1), end.Seq+1)
+		}
 		c.place.skipBelow, c.place.skipEpoch = c.cfg.SkipBelow, end.Position.Epoch
 	}
 	c.place.disabled = c.cfg.Status == Disabled

@@ -130,7 +130,7 @@ func (c *checker) logLimits(at string, d *Database) {
 	}
 	oneOf(c, at+".on_wal_budget", d.OnWALBudget, OnWALBudgets())
 	if d.MaxChangeBytes < minChangeBytes || d.MaxChangeBytes > maxChangeBytes {
-		c.add(at+".max_change_bytes", CodeInvalid, "is %d; it must be between 64KiB and 1GiB", d.MaxChangeBytes)
+		c.add(at+".max_change_bytes", CodeInvalid, "is %d; it must be between 64KiB and 256MiB", d.MaxChangeBytes)
 	}
 	if h := d.HeartbeatInterval; h != 0 && (h < time.Second || h > time.Hour) {
 		c.add(at+".heartbeat_interval", CodeInvalid, "is %s; it must be between 1s and 1h, or 0s for no heartbeats", h)

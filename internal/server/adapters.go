@@ -32,12 +32,12 @@ func (l consumerLog) Segment(ctx context.Context, seq uint64) (first, last uint6
 	case errors.Is(err, changelog.ErrEnd):
 		return 0, 0, nil, consumer.ErrEnd
 	case errors.As(err, &gap):
-		return 0, 0, nil, lostRange{gap}
+		return 0, 0, nil, lostRangeError{gap}
 	}
 	return 0, 0, nil, err
 }
 
-// lostRange is a range of the log that cannot be read any more.
-type lostRange struct{ *changelog.GapError }
+// lostRangeError is a range of the log that cannot be read any more.
+type lostRangeError struct{ *changelog.GapError }
 
-func (g lostRange) Gap() (from, to uint64) { return g.From, g.To }
+func (g lostRangeError) Gap() (from, to uint64) { return g.From, g.To }

@@ -3,12 +3,10 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sequinstream/sequin/internal/capture"
-	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/changelog"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/message"
@@ -26,14 +23,21 @@ import (
 
 // database runs one source: its change log, its capture, its janitor, and the sinks that read from it. When the log's storage breaks, all of
 // them start anew on a freshly opened log; another database does not notice.
+//
+// Starting, changing and stopping sinks takes time: for that applying is held, and mu, which those who answer requests need, is not. Who needs
+// both takes applying first.
 type database struct {
 	id     string
 	server *Server
 	logger *slog.Logger
 
+	applying sync.Mutex // one change of what runs at a time
+	trimming sync.Mutex // what a sink begins with is not trimmed before it is known to be needed; taken before mu
+
 	mu        sync.Mutex
 	res       resource.Database
 	wanted    map[string]declared // sinks by name
+	starts    map[string]place    // by name: where sinks begin that were never started; kept until they are
 	live      *running            // nil while the log is not open
 	openError error               // why it is not
 	since     time.Time           // when that began
@@ -60,7 +64,7 @@ type running struct {
 	janitor *janitor
 
 	sinks    map[string]*sinkRun // by name; guarded by database.mu, as failures
-	failures map[string]error    // why declared sinks do not run, or not as declared
+	failures map[string]failure  // why declared sinks do not run, or not as declared
 
 	busyMu    sync.Mutex
 	busyAt    time.Time
@@ -68,20 +72,25 @@ type running struct {
 	busyShare float64
 }
 
+// failure is why something is not as it should be, and since when.
+type failure struct {
+	err   error
+	since time.Time
+}
+
 func newDatabase(s *Server, id string, res resource.Database, sinks map[string]declared) *database {
 	return &database{
-		id: id, server: s, res: res, wanted: sinks, logger: s.logger.With("database", res.Name), since: time.Now(), opened: make(chan struct{}),
+		id: id, server: s, res: res, wanted: sinks, starts: map[string]place{}, logger: s.logger.With("database", res.Name), since: time.Now(), opened: make(chan struct{}),
 	}
 }
 
 // run opens the log and keeps its parts going until ctx ends.
 func (d *database) run(ctx context.Context) error {
 	defer d.tried()
+	d.askStarts(ctx)
 	live, err := d.open(ctx)
 	if err != nil {
-		d.mu.Lock()
-		d.openError = err
-		d.mu.Unlock()
+		d.failed(err)
 		return err
 	}
 	// The log outlives ctx: capture hands over its last block and consumers read until they have ended.
@@ -89,26 +98,52 @@ func (d *database) run(ctx context.Context) error {
 	defer stopLog()
 	g, gctx := errgroup.WithContext(logCtx)
 	g.Go(func() error { return live.log.Run(gctx) })
-	d.mu.Lock()
-	d.live, d.openError = live, nil
-	if err := d.applySinks(ctx); err != nil { // the others run, and changes are kept for those that do not yet
-		d.logger.Error("not every sink could be started", "reason", err)
-	}
-	d.mu.Unlock()
+	d.begin(ctx, live)
 	d.tried()
 	err = live.runParts(ctx, gctx)
-	d.mu.Lock()
-	d.live = nil
-	d.mu.Unlock()
-	d.server.stopSinks(live.sinks)
+	if cause := context.Cause(gctx); cause != nil && ctx.Err() == nil {
+		err = fmt.Errorf("change log: %w", cause)
+		d.failed(err)
+	}
+	d.end(live)
 	stopLog()
 	if logErr := g.Wait(); logErr != nil && ctx.Err() == nil {
 		err = fmt.Errorf("change log: %w", logErr)
-		d.mu.Lock()
-		d.openError, d.since = err, time.Now()
-		d.mu.Unlock()
 	}
 	return err
+}
+
+// begin makes a log known and starts the sinks that read from it.
+func (d *database) begin(ctx context.Context, live *running) {
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	d.mu.Lock()
+	d.live, d.openError = live, nil
+	d.mu.Unlock()
+	if err := d.applySinks(ctx, live); err != nil { // the others run, and changes are kept for those that do not yet
+		d.logger.Error("not every sink could be started; it is tried again", "reason", err)
+	}
+}
+
+// end stops the sinks of a log that nothing feeds any more.
+func (d *database) end(live *running) {
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	d.mu.Lock()
+	sinks := live.sinks
+	d.live, live.sinks = nil, nil
+	d.mu.Unlock()
+	stopSinks(sinks)
+}
+
+// failed notes why the log is not open.
+func (d *database) failed(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.openError == nil {
+		d.since = time.Now()
+	}
+	d.openError = err
 }
 
 // tried says that the first attempt to open the log is over.
@@ -122,6 +157,7 @@ func (r *running) runParts(ctx, log context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.capture.Run(ctx) })
 	g.Go(func() error { return r.janitor.run(ctx) })
+	g.Go(func() error { return r.janitor.d.repair(ctx, r) })
 	return g.Wait()
 }
 
@@ -135,7 +171,8 @@ func (d *database) open(ctx context.Context) (*running, error) {
 		return nil, fmt.Errorf("open the storage of the change log: %w", err)
 	}
 	log, err := changelog.Open(ctx, changelog.Options{
-		Name: res.Name, Blocks: blocks, Logger: d.logger, MaxChangeBytes: int(res.MaxChangeBytes), CacheBytes: d.server.cacheBytes(),
+		Name: res.Name, Blocks: blocks, Logger: d.logger, CacheBytes: d.server.cacheBytes(),
+		MaxChangeBytes: changelog.LargestChange, // the declared limit is capture's, and may change
 	})
 	if err != nil {
 		return nil, err
@@ -155,21 +192,45 @@ func (d *database) open(ctx context.Context) (*running, error) {
 
 // apply takes over a new declaration in place: a changed connection reconnects, limits take effect at the janitor's next round.
 func (d *database) apply(ctx context.Context, res resource.Database, sinks map[string]declared) error {
+	cfg, err := captureConfig(res)
+	if err != nil {
+		return err
+	}
+	d.applying.Lock()
+	defer d.applying.Unlock()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	old := d.res
+	old, live := d.res, d.live
+	for name := range sinks { // a sink that was never started is still new when it is declared once more
+		want := sinks[name]
+		if was, there := d.wanted[name]; there && was.id == want.id {
+			want.created = want.created || was.created
+			sinks[name] = want
+		}
+	}
 	d.res, d.wanted = res, sinks
-	if d.live == nil {
+	d.mu.Unlock()
+	if live == nil {
 		return nil
 	}
 	if !sameSource(old, res) {
-		cfg, err := captureConfig(res)
-		if err != nil {
-			return err
-		}
-		d.live.capture.Update(cfg)
+		live.capture.Update(cfg)
 	}
-	return d.applySinks(ctx)
+	return d.applySinks(ctx, live)
+}
+
+// declared are the sinks as they were last declared.
+func (d *database) declared() map[string]declared {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.wanted)
+}
+
+// forgetMetrics drops the series of the database's sinks.
+func (d *database) forgetMetrics() {
+	wanted := d.declared()
+	for name := range wanted {
+		d.server.metrics.Forget(wanted[name].id, name)
+	}
 }
 
 // sameSource tells whether the stream can go on as it is.
@@ -177,38 +238,6 @@ func sameSource(x, y resource.Database) bool {
 	return x.Hostname == y.Hostname && x.Port == y.Port && x.Database == y.Database && x.Username == y.Username && x.Password == y.Password && x.PasswordFile == y.PasswordFile &&
 		x.IPv6 == y.IPv6 && x.SSLMode == y.SSLMode && x.SSLRootCert == y.SSLRootCert && x.SSLCert == y.SSLCert && x.SSLKey == y.SSLKey &&
 		x.Slot == y.Slot && x.Publication == y.Publication && x.MaxChangeBytes == y.MaxChangeBytes && x.HeartbeatInterval == y.HeartbeatInterval
-}
-
-// applySinks starts, updates and stops sinks so that what runs is what is wanted. d.mu is held.
-func (d *database) applySinks(ctx context.Context) error {
-	var errs []error
-	failures := map[string]error{}
-	position := sync.OnceValue(func() cdc.LSN { return d.positionNow(ctx) }) // asked once, however many sinks are new
-	for name, run := range d.live.sinks {
-		if _, keep := d.wanted[name]; !keep {
-			delete(d.live.sinks, name)
-			d.server.stopSinks(map[string]*sinkRun{name: run})
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(d.wanted)) {
-		want := d.wanted[name]
-		if run, there := d.live.sinks[name]; there {
-			if err := run.update(ctx, want, d.res); err != nil {
-				failures[name] = err
-				errs = append(errs, fmt.Errorf("sink %q: %w", name, err))
-			}
-			continue
-		}
-		run, err := startSink(ctx, d, want, position)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("sink %q: %w", name, err))
-			failures[name] = err
-			continue
-		}
-		d.live.sinks[name] = run
-	}
-	d.live.failures = failures
-	return errors.Join(errs...)
 }
 
 // captureConfig translates a declaration.
@@ -243,7 +272,7 @@ func Source(res resource.Database) (postgres.Config, error) {
 
 // readPassword reads a password file as it is now, without its final line end.
 func readPassword(path string) (string, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own path
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read the password file: %w", err)
 	}

@@ -18,7 +18,7 @@ import (
 const (
 	startGrace   = 30 * time.Second // for a first connection
 	streamGrace  = 5 * time.Second  // for a reconnect: a restarted Postgres is not an incident
-	silenceLimit = 2 * time.Minute  // without a word from the server: it sends keepalives more often than that
+	silenceLimit = 2 * time.Minute  // without a word from the server: it is asked for one every 20 seconds
 	failingGrace = 5 * time.Second  // of deliveries before a sink is red
 )
 
@@ -46,30 +46,35 @@ func (d *database) health() []health.Entity {
 	d.mu.Lock()
 	live, res, openError, since := d.live, d.res, d.openError, d.since
 	wanted := maps.Clone(d.wanted)
-	runs, failures := map[string]*sinkRun{}, map[string]error{}
+	runs, failures := map[string]*sinkRun{}, map[string]failure{}
 	if live != nil {
 		runs, failures = maps.Clone(live.sinks), maps.Clone(live.failures)
 	}
 	d.mu.Unlock()
 
 	db := health.Entity{Kind: "replication_slot", ID: d.id, Name: res.Name, Status: health.OK}
+	var closed []health.Issue // why no sink of it runs
 	switch {
 	case live != nil:
 		db.Status, db.Problems = live.health()
 	case openError != nil:
-		db.Problems = append(db.Problems, health.IssueOf(health.Error, asProblem(openError, "log_unavailable", "the change log cannot be opened"), since))
+		closed = append(closed, health.IssueOf(health.Error, asProblem(openError, "log_unavailable", "the change log cannot be opened"), since))
+	case time.Since(since) > startGrace:
+		p := problem.New("log_unavailable", "the change log is not open yet").WithHint("see the log of this process; a slow disk may need longer")
+		closed = append(closed, health.IssueOf(health.Error, p, since))
 	default:
 		db.Status = health.Initializing
 	}
+	db.Problems = append(db.Problems, closed...)
 	db.Status = health.Worst(db.Status, db.Problems)
 	all := []health.Entity{db}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		e := health.Entity{Kind: "sink", ID: wanted[name].id, Name: name, Status: health.Initializing}
+		e := health.Entity{Kind: "sink", ID: wanted[name].id, Name: name, Status: health.Initializing, Problems: slices.Clone(closed)}
 		if run := runs[name]; run != nil {
 			e.Status, e.Problems = run.health()
 		}
-		if err := failures[name]; err != nil {
-			e.Problems = append(e.Problems, health.IssueOf(health.Error, asProblem(err, "sink_not_applied", "the sink does not run as it is declared"), since))
+		if f := failures[name]; f.err != nil {
+			e.Problems = append(e.Problems, health.IssueOf(health.Error, asProblem(f.err, "sink_not_applied", "the sink does not run as it is declared"), f.since))
 		}
 		e.Status = health.Worst(e.Status, e.Problems)
 		all = append(all, e)
@@ -110,32 +115,45 @@ func (r *running) health() (health.Status, []health.Issue) {
 }
 
 func captureHealth(st capture.Status) (health.Status, []health.Issue) {
+	failing := func(p *problem.Error, since time.Time) (health.Status, []health.Issue) {
+		return health.OK, []health.Issue{health.IssueOf(health.Error, p, since)}
+	}
 	age := time.Since(st.Since)
 	switch st.State {
-	case capture.Streaming:
-		if !st.Received.IsZero() && time.Since(st.Received) > silenceLimit {
-			p := problem.New("stream_silent", "the server has not sent anything for %s", time.Since(st.Received).Round(time.Second)).
-				WithHint("check the network between Sequin and %s; the connection is given up when TCP notices", st.Source.Address())
-			return health.OK, []health.Issue{health.IssueOf(health.Error, p, st.Received)}
-		}
-		return health.OK, nil
 	case capture.Held:
-		return health.OK, []health.Issue{health.IssueOf(health.Error, st.Problem, st.Since)}
+		return failing(st.Problem, st.Since)
 	case capture.Waiting:
 		return health.Initializing, []health.Issue{health.IssueOf(health.Error, st.Problem, st.Since)}
+	case capture.Streaming:
+		if st.Problem == nil {
+			return streamHealth(st)
+		}
 	case capture.Connecting, capture.Stopped:
 	}
-	if st.Problem == nil {
-		if age < startGrace {
-			return health.Initializing, nil
-		}
-		p := problem.New("not_streaming", "the connection to %s is not established", st.Source.Address()).WithHint("see the log of this process")
-		return health.OK, []health.Issue{health.IssueOf(health.Error, p, st.Since)}
+	switch {
+	case st.Problem != nil && (age >= streamGrace || !st.Transient):
+		return failing(st.Problem, st.Since)
+	case st.Problem == nil && age >= startGrace:
+		return failing(problem.New("not_streaming", "the connection to %s is not established", st.Source.Address()).WithHint("see the log of this process"), st.Since)
 	}
-	if age < streamGrace && st.Transient {
-		return health.Initializing, nil
+	return health.Initializing, nil
+}
+
+// streamHealth tells whether anything comes over an established stream.
+func streamHealth(st capture.Status) (health.Status, []health.Issue) {
+	quiet := func(since time.Time) bool { return !since.IsZero() && time.Since(since) > silenceLimit }
+	switch {
+	case quiet(st.Received):
+		p := problem.New("stream_silent", "the server has not sent anything for %s", time.Since(st.Received).Round(time.Second)).
+			WithHint("check the network between Sequin and %s; the connection is given up when TCP notices", st.Source.Address())
+		return health.OK, []health.Issue{health.IssueOf(health.Error, p, st.Received)}
+	case quiet(st.HeartbeatPending) && (st.Moved.IsZero() || quiet(st.Moved)):
+		p := problem.New("stream_stalled", "the server answers but sends no changes").
+			WithDetail("a heartbeat of %s has not come back, and nothing else has come since", st.HeartbeatPending.UTC().Format(time.RFC3339)).
+			WithHint("the server may be decoding a big transaction, or wait for a standby (synchronized_standby_slots): see pg_stat_replication and pg_stat_activity")
+		return health.OK, []health.Issue{health.IssueOf(health.Error, p, st.HeartbeatPending)}
 	}
-	return health.OK, []health.Issue{health.IssueOf(health.Error, st.Problem, st.Since)}
+	return health.OK, nil
 }
 
 // health is the state of one sink.
@@ -152,6 +170,10 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 	var issues []health.Issue
 	report := func(severity health.Status, since time.Time, p *problem.Error) {
 		issues = append(issues, health.IssueOf(severity, p, since))
+	}
+	if f, broken := r.task.trouble(); broken {
+		report(health.Error, f.since, problem.New("sink_broken", "sink %q broke, and starts again at intervals", r.name).WithDetail("%s", f.err).
+			WithHint("see the log of this process"))
 	}
 	if st.Stopped != "" {
 		report(health.Error, time.Time{}, problem.New(string(st.Stopped), "sink %q has stopped: its dead letters have reached their bound", r.name).

@@ -90,7 +90,8 @@ func (d *database) stream(match func(id, name string) bool) (api.Stream, bool) {
 			}
 		}
 	}
-	for name, want := range d.wanted {
+	for name := range d.wanted {
+		want := d.wanted[name]
 		if match(want.id, name) && want.sink.Destination.Type == resource.DestinationStream {
 			return absentStream(name), true
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"sort"
 	"sync"
@@ -46,6 +47,7 @@ const (
 	releaseTo       = 0.75 // of the budget, so that a release is not needed again at once
 	resumeAt        = 0.95
 	quietRound      = 5 * time.Second
+	fastest         = 200 << 20 // bytes a second; no log grows faster
 	fullRound       = 500 * time.Millisecond
 
 	maxDiskDefault   = 50 << 30
@@ -58,7 +60,7 @@ func (j *janitor) run(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			j.d.logger.Warn("the change log could not be tidied", "reason", err)
 		}
-		wait := quietRound
+		wait := j.untilFull()
 		if full {
 			wait = fullRound
 		}
@@ -70,48 +72,61 @@ func (j *janitor) run(ctx context.Context) error {
 	}
 }
 
+// untilFull is how long the log takes at least to reach its budget, within the pace of rounds.
+func (j *janitor) untilFull() time.Duration {
+	m, _ := j.state()
+	left := m.limit - min(m.size, m.limit)
+	return min(max(time.Duration(float64(left)/fastest*float64(time.Second)), fullRound), quietRound)
+}
+
 // laggard is a consumer that keeps the log from being trimmed.
 type laggard struct {
-	name   string
-	cursor uint64
-	run    *sinkRun // nil for a sink that is not declared any more
-	sheds  bool     // load_shedding_policy: discard_on_full
+	id, name string
+	cursor   uint64
+	run      *sinkRun  // nil for one that does not run: not declared any more, or not to be started
+	want     *declared // nil for one that is not declared any more
+}
+
+// sheds tells whether the consumer agreed to lose its oldest messages when the log is full.
+func (l laggard) sheds() bool {
+	return l.want != nil && l.want.sink.LoadSheddingPolicy == resource.DiscardOnFull
 }
 
 // laggards lists who needs what, the one furthest behind first.
 func (j *janitor) laggards(ctx context.Context) ([]laggard, error) {
 	var all []laggard
 	declared := map[string]bool{}
+	starts := map[string]place{}
 	j.d.mu.Lock()
 	for name := range j.d.wanted {
 		want := j.d.wanted[name]
 		declared[name] = true
-		run := j.live.sinks[name]
-		if run == nil { // declared, but it could not be started: what it needs is as safe as when it runs
-			cursor, err := consumer.StoredCursor(ctx, j.d.server.engine.State(), want.id)
-			if err != nil {
-				j.d.mu.Unlock()
-				return nil, err
-			}
-			all = append(all, laggard{name: name, cursor: cursor})
-			continue
-		}
-		all = append(all, laggard{name, run.cursor(), run, want.sink.LoadSheddingPolicy == resource.DiscardOnFull})
+		all = append(all, laggard{id: want.id, name: name, run: j.live.sinks[name], want: &want})
 	}
+	maps.Copy(starts, j.d.starts)
 	j.d.mu.Unlock()
 	known, err := j.d.server.store.List(ctx, store.Sink)
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range known {
-		if id.Parent != j.d.id || declared[id.Name] {
+		if id.Parent == j.d.id && !declared[id.Name] {
+			all = append(all, laggard{id: id.ID, name: id.Name})
+		}
+	}
+	for i := range all {
+		l := &all[i]
+		if l.run != nil {
+			l.cursor = l.run.cursor()
 			continue
 		}
-		cursor, err := consumer.StoredCursor(ctx, j.d.server.engine.State(), id.ID)
-		if err != nil {
+		// What a sink needs that does not run is as safe as when it runs.
+		if l.cursor, err = consumer.StoredCursor(ctx, j.d.server.engine.State(), l.id); err != nil {
 			return nil, err
 		}
-		all = append(all, laggard{name: id.Name, cursor: cursor})
+		if start, there := starts[l.name]; there && start.seq != 0 && l.want != nil && l.want.sink.Status != resource.StatusDisabled {
+			l.cursor = min(l.cursor, start.seq) // it was never started, and begins there
+		}
 	}
 	sort.Slice(all, func(a, b int) bool { return all[a].cursor < all[b].cursor })
 	return all, nil
@@ -122,34 +137,54 @@ func (j *janitor) round(ctx context.Context) (full bool, err error) {
 	j.d.mu.Lock()
 	res := j.d.res
 	j.d.mu.Unlock()
-	lag, err := j.laggards(ctx)
+	limit := j.limit(res)
+	blocked := j.live.log.Stats().Blocked != nil
+	if blocked {
+		limit = max(min(limit, j.live.log.Stats().Size), 1) // the file system's end came before the budget's
+	}
+	lag, err := j.tidy(ctx, res, limit)
 	if err != nil {
 		return false, err
 	}
-	if err := j.trim(ctx, res, lag); err != nil {
-		return false, err
-	}
-	size, limit := j.measure(ctx, res)
+	return j.keepWithin(ctx, res, limit, blocked, lag), nil
+}
+
+// keepWithin compares the log's size with its limit and does what that asks for. It reports whether the log is at its limit or near it.
+func (j *janitor) keepWithin(ctx context.Context, res resource.Database, limit uint64, blocked bool, lag []laggard) bool {
+	size := j.measure(ctx, j.limit(res))
 	if size < limit {
 		j.reportShare(size, limit, lag)
 		if j.floor != nil && float64(size) < resumeAt*float64(limit) {
 			j.floor = nil
 			j.live.capture.Resume()
 		}
-		return j.floor != nil || float64(size) >= alarmAt*float64(limit), nil // near the limit it is worth looking often
+		return blocked || j.floor != nil || float64(size) >= alarmAt*float64(limit) // near the limit it is worth looking often
 	}
-	if j.release(ctx, lag, func(l laggard) bool { return l.sheds }, "discard_on_full") {
-		return true, j.trim(ctx, res, lag)
+	if j.release(ctx, lag, limit, laggard.sheds, "discard_on_full") {
+		return true
 	}
-	j.hold(size, limit, lag)
+	if !blocked { // or else the log itself waits for room, and says so
+		j.hold(size, limit, lag)
+	}
 	if budget := j.walBudget(res); res.OnWALBudget == resource.OnWALBudgetRelease && j.live.capture.Status().Slot.Retained > budget {
-		j.release(ctx, lag, func(l laggard) bool { return l.run != nil }, "wal_budget")
+		j.release(ctx, lag, limit, func(laggard) bool { return true }, "wal_budget")
 	}
-	return true, nil
+	return true
+}
+
+// tidy finds out who needs what and lets go of the rest. A sink that begins meanwhile either finds what is left or is counted.
+func (j *janitor) tidy(ctx context.Context, res resource.Database, limit uint64) ([]laggard, error) {
+	j.d.trimming.Lock()
+	defer j.d.trimming.Unlock()
+	lag, err := j.laggards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return lag, j.trim(ctx, res, limit, lag)
 }
 
 // trim lets go of what is old or too much and nobody needs.
-func (j *janitor) trim(ctx context.Context, res resource.Database, lag []laggard) error {
+func (j *janitor) trim(ctx context.Context, res resource.Database, limit uint64, lag []laggard) error {
 	keep := uint64(math.MaxUint64)
 	if len(lag) > 0 {
 		keep = lag[0].cursor
@@ -158,7 +193,7 @@ func (j *janitor) trim(ctx context.Context, res resource.Database, lag []laggard
 	if res.Retention.MaxSize > 0 {
 		size = uint64(res.Retention.MaxSize)
 	}
-	if limit := j.limit(res); size == 0 || size > limit/2 {
+	if size == 0 || size > limit/2 {
 		size = limit / 2 // what nobody needs must not eat the budget of what somebody does
 	}
 	_, err := j.live.log.Retain(ctx, time.Now(), res.Retention.MaxAge, size, keep)
@@ -187,9 +222,10 @@ func (j *janitor) walBudget(res resource.Database) int64 {
 	return walBudgetDefault
 }
 
-func (j *janitor) measure(ctx context.Context, res resource.Database) (size, limit uint64) {
-	size, limit = j.live.log.Stats().Size, j.limit(res)
-	m := measurement{size: size, limit: limit, first: j.live.log.FirstSeq(), end: j.live.log.End().Seq, at: time.Now()}
+// measure notes how big the log is, of which budget.
+func (j *janitor) measure(ctx context.Context, budget uint64) uint64 {
+	size := j.live.log.Stats().Size
+	m := measurement{size: size, limit: budget, first: j.live.log.FirstSeq(), end: j.live.log.End().Seq, at: time.Now()}
 	if oldest, err := j.live.log.Oldest(ctx); err == nil {
 		m.oldest = oldest.Appended
 	}
@@ -199,7 +235,7 @@ func (j *janitor) measure(ctx context.Context, res resource.Database) (size, lim
 		m.rate = float64(size-j.measured.size) / past
 	}
 	j.measured = m
-	return size, limit
+	return size
 }
 
 // reportShare warns when half or four fifths of the budget are taken by what a consumer still needs.
@@ -241,44 +277,50 @@ func (j *janitor) hold(size, limit uint64, lag []laggard) {
 	j.live.capture.Hold(p)
 }
 
-// release lets the matching consumer that is furthest behind give up its oldest messages, as a recorded gap. It reports whether it did.
-func (j *janitor) release(ctx context.Context, lag []laggard, match func(laggard) bool, reason string) bool {
-	end := j.live.log.End().Seq
-	for _, l := range lag {
-		if l.run == nil || !match(l) || l.cursor > end {
-			continue
-		}
-		upTo, err := j.releasePoint(ctx)
-		if err != nil {
-			j.d.logger.Warn("no release point could be found", "reason", err)
-			return false
-		}
-		if upTo <= l.cursor {
-			return false // what fills the log is not what this consumer holds
-		}
-		if err := l.run.release(ctx, upTo, reason); err != nil {
-			j.d.logger.Warn("a consumer could not be released", "sink", l.name, "reason", err)
-			return false
-		}
-		j.d.logger.Error("a sink gave up its oldest messages because there was no room; they are a recorded gap", "sink", l.name,
-			"from", l.cursor, "to", upTo-1, "policy", reason)
-		return true
+// release lets the consumer that is furthest behind give up its oldest messages, as a recorded gap, if it matches. It reports whether it did. One
+// that is ahead of another who does not match keeps all that it has: letting it go would make no room.
+func (j *janitor) release(ctx context.Context, lag []laggard, limit uint64, match func(laggard) bool, reason string) bool {
+	if len(lag) == 0 || !match(lag[0]) || lag[0].cursor > j.live.log.End().Seq {
+		return false
 	}
-	return false
+	l := lag[0]
+	upTo, err := j.releasePoint(ctx, limit)
+	if err != nil {
+		j.d.logger.Warn("no release point could be found", "reason", err)
+		return false
+	}
+	for _, other := range lag[1:] {
+		if !match(other) {
+			upTo = min(upTo, other.cursor)
+			break
+		}
+	}
+	if upTo <= l.cursor {
+		return false // what fills the log is not what this consumer holds
+	}
+	if l.run != nil {
+		err = l.run.release(ctx, upTo, reason)
+	} else {
+		err = j.d.releaseHeld(ctx, j.live, l, upTo, reason)
+	}
+	if err != nil {
+		j.d.logger.Warn("a consumer could not be released", "sink", l.name, "reason", err)
+		return false
+	}
+	j.d.logger.Error("a sink gave up its oldest messages because there was no room; they are a recorded gap", "sink", l.name,
+		"from", l.cursor, "to", upTo-1, "policy", reason)
+	return true
 }
 
 // releasePoint is the number below which enough of the log could go.
-func (j *janitor) releasePoint(ctx context.Context) (uint64, error) {
+func (j *janitor) releasePoint(ctx context.Context, limit uint64) (uint64, error) {
 	log := j.live.log
 	oldest, err := log.Oldest(ctx)
 	if err != nil {
 		return 0, err
 	}
-	j.mu.Lock()
-	m := j.measured
-	j.mu.Unlock()
-	excess := m.size - min(m.size, uint64(releaseTo*float64(m.limit)))
-	target := oldest.Offset + excess
+	size := log.Stats().Size
+	target := oldest.Offset + size - min(size, uint64(releaseTo*float64(limit)))
 	lo, hi := log.FirstSeq(), log.End().Seq+1
 	for lo < hi {
 		mid := lo + (hi-lo)/2

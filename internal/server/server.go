@@ -22,6 +22,7 @@ import (
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
 	"github.com/sequinstream/sequin/internal/metrics"
+	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
 	"github.com/sequinstream/sequin/internal/sink/circuit"
 	"github.com/sequinstream/sequin/internal/sink/egress"
@@ -80,9 +81,13 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	policy, err := egress.New(egress.DefaultDeny(), nil)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		opts: opts, logger: opts.Logger, engine: opts.Engine, instance: opts.Instance,
-		circuits: &circuit.Group{}, dbs: map[string]*database{}, tokens: auth.NewTokens(nil),
+		circuits: &circuit.Group{}, egress: policy, dbs: map[string]*database{}, tokens: auth.NewTokens(nil),
 	}
 	if s.engine == nil {
 		e, err := embedded.Open(ctx, embedded.Options{
@@ -228,7 +233,7 @@ func (s *Server) shutdown(ctx context.Context, servers *httpServers) error {
 	s.routes.Drain() // long polls answer now; acknowledgements under way still find their consumers
 	var tasks []func() error
 	for _, srv := range servers.all {
-		tasks = append(tasks, func() error { return srv.Shutdown(ctx) })
+		tasks = append(tasks, func() error { return endRequests(ctx, srv) })
 	}
 	err := together(tasks)
 	tasks = nil
@@ -236,6 +241,19 @@ func (s *Server) shutdown(ctx context.Context, servers *httpServers) error {
 		tasks = append(tasks, func() error { return d.task.stop(ctx) })
 	}
 	return errors.Join(err, together(tasks), s.closeEngine())
+}
+
+// requestTime is how long requests under way may take to end at a stop. A client that reads slowly must not cost the deliveries their time.
+const requestTime = 4 * time.Second
+
+// endRequests closes the listener, lets requests under way end, and cuts off those that do not.
+func endRequests(ctx context.Context, srv *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return srv.Close()
 }
 
 // together runs tasks side by side and joins their errors.
@@ -247,21 +265,6 @@ func together(tasks []func() error) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// stopSinks ends sinks side by side, within the shutdown's time.
-func (s *Server) stopSinks(sinks map[string]*sinkRun) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.opts.ShutdownTimeout+5*time.Second)
-	defer cancel()
-	var wg sync.WaitGroup
-	for _, r := range sinks {
-		wg.Go(func() {
-			if err := r.task.stop(ctx); err != nil {
-				s.logger.Error("a sink did not stop in time", "sink", r.name, "reason", err)
-			}
-		})
-	}
-	wg.Wait()
 }
 
 // Apply makes what runs match what is declared, in place. What is no longer declared is held back like a paused sink, or removed with Prune. It
@@ -280,11 +283,6 @@ func (s *Server) Apply(ctx context.Context, set *resource.Set) error {
 }
 
 func (s *Server) apply(ctx context.Context, set *resource.Set) error {
-	policy, err := egress.New(egress.DefaultDeny(), nil)
-	if err != nil {
-		return err
-	}
-	s.egress = policy
 	s.tokens.Replace(auth.FromResources(set.Account.Name, set.APITokens))
 	var errs []error
 	for i := range set.Databases {
@@ -301,37 +299,56 @@ func (s *Server) applyDatabase(ctx context.Context, set *resource.Set, res resou
 		return err
 	}
 	res.ID = id.ID
+	s.mu.RLock()
+	db, there := s.dbs[res.Name]
+	s.mu.RUnlock()
+	var running map[string]declared
+	if there {
+		running = db.declared()
+	}
+	sinks, err := s.identifySinks(ctx, set, res, running)
+	if there {
+		return errors.Join(err, db.apply(ctx, res, sinks))
+	}
+	db = newDatabase(s, id.ID, res, sinks)
+	db.task = start(db.logger, "database", db.run) //nolint:contextcheck // it outlives the call that starts it
+	s.mu.Lock()
+	s.dbs[res.Name] = db
+	s.mu.Unlock()
+	return err
+}
+
+// identifySinks finds out which consumers the declared sinks of a database are. One sink's trouble leaves the others alone: they are returned
+// beside the error. A sink that runs keeps running when it cannot be looked up.
+func (s *Server) identifySinks(ctx context.Context, set *resource.Set, res resource.Database, running map[string]declared) (map[string]declared, error) {
 	sinks := map[string]declared{}
-	for _, sk := range set.Sinks {
+	var errs []error
+	for i := range set.Sinks {
+		sk := set.Sinks[i]
 		if sk.Database != res.Name {
 			continue
 		}
-		sinkID, created, err := s.store.Identify(ctx, store.Sink, sk.Name, id.ID)
+		id, created, err := s.store.Identify(ctx, store.Sink, sk.Name, res.ID)
 		if err != nil {
-			return err
+			errs = append(errs, err)
+			if was, there := running[sk.Name]; there {
+				sinks[sk.Name] = was
+			}
+			continue
 		}
-		if sinkID.Parent != id.ID {
-			return fmt.Errorf("sink %q belongs to another database, and its place in that one's changes means nothing here; declare it under another name", sk.Name)
+		if id.Parent != res.ID {
+			errs = append(errs, problem.New("sink_of_another_database", "sink %q belongs to another database", sk.Name).
+				WithDetail("its place in that one's changes means nothing in database %q", res.Name).WithHint("declare it under another name"))
+			continue
 		}
-		sk.ID = sinkID.ID
-		d := declared{id: sinkID.ID, sink: sk, created: created}
+		sk.ID = id.ID
+		d := declared{id: id.ID, sink: sk, created: created}
 		if ep, ok := set.HTTPEndpoint(sk.Destination.Webhook.HTTPEndpoint); ok && sk.Destination.Type == resource.DestinationWebhook {
 			d.endpoint = ep
 		}
 		sinks[sk.Name] = d
 	}
-	s.mu.RLock()
-	db, there := s.dbs[res.Name]
-	s.mu.RUnlock()
-	if there {
-		return db.apply(ctx, res, sinks)
-	}
-	db = newDatabase(s, id.ID, res, sinks)
-	s.mu.Lock()
-	s.dbs[res.Name] = db
-	s.mu.Unlock()
-	db.task = start(db.logger, "database", db.run)
-	return nil
+	return sinks, errors.Join(errs...)
 }
 
 // retire deals with what was declared once and is not any more.
@@ -352,9 +369,20 @@ func (s *Server) retire(ctx context.Context, set *resource.Set) error {
 		delete(s.dbs, name)
 		s.mu.Unlock()
 		errs = append(errs, db.task.stop(ctx))
+		db.forgetMetrics()
 	}
 	errs = append(errs, s.forgetSinks(ctx, set), s.forgetDatabases(ctx, set))
 	return errors.Join(errs...)
+}
+
+// prunes tells whether what is not declared is removed. A declaration of nothing at all is more likely a file that was not found than an order to
+// remove everything.
+func (s *Server) prunes(set *resource.Set) bool {
+	if !s.opts.Prune || len(set.Databases) > 0 || len(set.Sinks) > 0 {
+		return s.opts.Prune
+	}
+	s.logger.Error("nothing at all is declared; --prune removes nothing then", "hint", "declare at least one database, or remove the data directory yourself")
+	return false
 }
 
 func (s *Server) forgetSinks(ctx context.Context, set *resource.Set) error {
@@ -362,12 +390,13 @@ func (s *Server) forgetSinks(ctx context.Context, set *resource.Set) error {
 	if err != nil {
 		return err
 	}
+	prune := s.prunes(set)
 	var errs []error
 	for _, id := range known {
 		if _, keep := set.Sink(id.Name); keep {
 			continue
 		}
-		if !s.opts.Prune {
+		if !prune {
 			s.logger.Warn("a sink is no longer declared; it is held like a paused one, and its messages are kept", "sink", id.Name,
 				"hint", "declare it again, or start with --prune to remove it and what it has not delivered")
 			continue
@@ -388,12 +417,13 @@ func (s *Server) forgetDatabases(ctx context.Context, set *resource.Set) error {
 	if err != nil {
 		return err
 	}
+	prune := s.prunes(set)
 	var errs []error
 	for _, id := range known {
 		if _, keep := set.Database(id.Name); keep {
 			continue
 		}
-		if !s.opts.Prune {
+		if !prune {
 			s.logger.Warn("a database is no longer declared; its slot still holds WAL on the server", "database", id.Name,
 				"hint", "declare it again; or start with --prune to remove its change log, and drop its slot: select pg_drop_replication_slot('…')")
 			continue
@@ -415,15 +445,6 @@ func (s *Server) databases() []*database {
 	}
 	slices.SortFunc(all, func(a, b *database) int { return strings.Compare(a.id, b.id) })
 	return all
-}
-
-func (s *Server) databaseID(name string) string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if d, ok := s.dbs[name]; ok {
-		return d.id
-	}
-	return ""
 }
 
 // cacheBytes is a database's share of the memory for decoded blocks.

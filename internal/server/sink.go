@@ -33,6 +33,8 @@ type sinkRun struct {
 	observer *sinkObserver
 	task     *task
 
+	changing sync.Mutex // one change of the parts at a time; taken before mu
+
 	mu       sync.Mutex
 	want     declared
 	source   resource.Database
@@ -53,30 +55,38 @@ func (s *shape) encode(dst []byte, d *consumer.Delivery) ([]byte, error) {
 	return delivery.Shape{Format: s.format, Tail: s.tail, RecordOnly: s.recordOnly}.Encode(dst, d)
 }
 
-// startSink opens the consumer and starts its parts. The database's lock is held.
-func startSink(ctx context.Context, d *database, want declared, position func() cdc.LSN) (*sinkRun, error) {
+// startSink opens the consumer and starts its parts. from is where one begins that was never opened.
+func startSink(ctx context.Context, d *database, live *running, want declared, source resource.Database, from place) (*sinkRun, error) {
 	r := &sinkRun{
-		id: want.id, name: want.sink.Name, db: d, log: consumerLog{d.live.log}, want: want, source: d.res,
+		id: want.id, name: want.sink.Name, db: d, log: consumerLog{live.log}, want: want, source: source,
 		logger: d.logger.With("sink", want.sink.Name), observer: newSinkObserver(d.server.metrics.Consumer(want.id, want.sink.Name)),
-	}
-	var from cdc.LSN
-	if want.created && want.sink.Start == resource.StartNow {
-		from = position()
 	}
 	if err := r.open(ctx, from); err != nil {
 		return nil, err
 	}
-	r.task = start(r.logger, "sink", r.run)
+	r.task = start(r.logger, "sink", r.run) //nolint:contextcheck // it outlives the call that starts it
 	return r, nil
 }
 
-// open makes the consumer and its deliveries from the declaration. from is where a new consumer starts.
-func (r *sinkRun) open(ctx context.Context, from cdc.LSN) error {
+// kind is the type of destination that it was started with.
+func (r *sinkRun) kind() resource.DestinationType { return r.declared().sink.Destination.Type }
+
+func (r *sinkRun) declared() declared {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.shape.Store(shapeOf(r.db.id, r.source, r.want))
-	cfg := consumerConfig(r.want)
-	cfg.SkipBelow = from
+	return r.want
+}
+
+// open makes the consumer and its deliveries from the declaration.
+func (r *sinkRun) open(ctx context.Context, from place) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	r.mu.Lock()
+	want, source := r.want, r.source
+	r.mu.Unlock()
+	r.shape.Store(shapeOf(r.db.id, source, want))
+	cfg := consumerConfig(want)
+	cfg.StartAt, cfg.SkipBelow = from.seq, from.lsn
 	c, err := consumer.Open(ctx, consumer.Deps{
 		Log: r.log, State: r.db.server.engine.State(), Logger: r.logger,
 		Encode: func(ch *cdc.Change) ([]byte, error) {
@@ -88,7 +98,7 @@ func (r *sinkRun) open(ctx context.Context, from cdc.LSN) error {
 	}
 	var push *delivery.Push
 	if cfg.Push {
-		settings, err := r.settings(r.want)
+		settings, err := r.settings(want)
 		if err != nil {
 			return err
 		}
@@ -99,6 +109,8 @@ func (r *sinkRun) open(ctx context.Context, from cdc.LSN) error {
 			return errors.Join(err, settings.Sink.Close())
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.consumer, r.push, r.used = c, push, false
 	return nil
 }
@@ -106,7 +118,7 @@ func (r *sinkRun) open(ctx context.Context, from cdc.LSN) error {
 // run works until ctx ends: first the deliveries stop, then the consumer, whose last act is to make what was acknowledged durable.
 func (r *sinkRun) run(ctx context.Context) error {
 	if r.spent() {
-		if err := r.open(ctx, 0); err != nil {
+		if err := r.open(ctx, place{}); err != nil {
 			return err
 		}
 		r.spent()
@@ -148,38 +160,49 @@ func (r *sinkRun) now() (*consumer.Consumer, *delivery.Push) {
 	return r.consumer, r.push
 }
 
-// update changes a running sink in place.
+// updateTimeout bounds how long a change may wait for the state to be written.
+const updateTimeout = 10 * time.Second
+
+// update changes a running sink in place. One that broke meanwhile is opened anew with what is declared then.
 func (r *sinkRun) update(ctx context.Context, want declared, source resource.Database) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if want.sink.Destination.Type != r.want.sink.Destination.Type {
-		return fmt.Errorf("the destination's type cannot change from %s to %s; declare another sink", r.want.sink.Destination.Type, want.sink.Destination.Type)
-	}
-	if reflect.DeepEqual(strip(want), strip(r.want)) && sameNames(source, r.source) {
+	c, push, old, named := r.consumer, r.push, r.want, r.source
+	r.mu.Unlock()
+	if reflect.DeepEqual(strip(want), strip(old)) && sameNames(source, named) {
 		return nil
 	}
 	var settings delivery.Settings
-	if r.push != nil {
+	if push != nil {
 		var err error
 		if settings, err = r.settings(want); err != nil {
 			return err
 		}
 	}
-	if err := r.consumer.Update(ctx, consumerConfig(want)); err != nil {
-		if settings.Sink != nil {
-			err = errors.Join(err, settings.Sink.Close())
-		}
-		return err
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	if err := c.Update(ctx, consumerConfig(want)); err != nil && !errors.Is(err, consumer.ErrStopped) {
+		return errors.Join(err, closeSink(settings))
 	}
 	r.shape.Store(shapeOf(r.db.id, source, want))
+	r.mu.Lock()
 	r.want, r.source = want, source
-	if r.push == nil {
+	r.mu.Unlock()
+	if push == nil {
 		return nil
 	}
-	if err := r.push.Update(settings); err != nil {
-		return errors.Join(err, settings.Sink.Close())
+	if err := push.Update(settings); err != nil { // it has ended, and begins again with these settings
+		return closeSink(settings)
 	}
 	return nil
+}
+
+func closeSink(s delivery.Settings) error {
+	if s.Sink == nil {
+		return nil
+	}
+	return s.Sink.Close()
 }
 
 // strip leaves what a sink's declaration says, without how it came.
@@ -295,18 +318,18 @@ const positionTimeout = 2 * time.Second
 
 // positionNow is the server's WAL position, from which on a new sink gets changes. A server that does not answer leaves the log's end, which
 // is earlier: rather more than less.
-func (d *database) positionNow(ctx context.Context) cdc.LSN {
+func (d *database) positionNow(ctx context.Context, res resource.Database) cdc.LSN {
 	ctx, cancel := context.WithTimeout(ctx, positionTimeout)
 	defer cancel()
-	lsn, err := d.askPosition(ctx)
+	lsn, err := askPosition(ctx, res)
 	if err != nil {
 		d.logger.Warn("the server did not tell its WAL position; new sinks start at the end of the change log", "reason", err)
 	}
 	return lsn
 }
 
-func (d *database) askPosition(ctx context.Context) (cdc.LSN, error) {
-	source, err := Source(d.res)
+func askPosition(ctx context.Context, res resource.Database) (cdc.LSN, error) {
+	source, err := Source(res)
 	if err != nil {
 		return 0, err
 	}
@@ -336,26 +359,28 @@ func newSinkObserver(m *metrics.Consumer) *sinkObserver { return &sinkObserver{l
 
 // Observe counts one delivery.
 func (o *sinkObserver) Observe(a delivery.Attempt) {
-	o.attempts.Add(uint64(a.Accepted + a.Failed))
-	o.successes.Add(uint64(a.Accepted))
-	o.failures.Add(uint64(a.Failed + a.Unbuilt))
+	add(&o.attempts, a.Accepted+a.Failed)
+	add(&o.successes, a.Accepted)
+	add(&o.failures, a.Failed+a.Unbuilt)
 	if a.Accepted+a.Failed == 0 {
 		return
 	}
 	if a.Accepted > 0 {
-		o.bytes.Add(uint64(a.Bytes))
+		add(&o.bytes, a.Bytes)
 	}
 	o.latencies.Internal(float64(a.Waited.Microseconds()))
 	o.latencies.Delivery(float64(a.Latency.Microseconds()), a.Err == nil)
 }
 
+func add(counter *atomic.Uint64, n int) { counter.Add(uint64(max(n, 0))) }
+
 // acked and sent count for pull sinks what Observe counts for the others.
 func (o *sinkObserver) acked(n int, took time.Duration) {
-	o.successes.Add(uint64(n))
+	add(&o.successes, n)
 	o.latencies.Post(float64(took.Microseconds()))
 }
 
 func (o *sinkObserver) sent(n int) {
 	o.attempts.Add(1)
-	o.bytes.Add(uint64(n))
+	add(&o.bytes, n)
 }

@@ -208,7 +208,7 @@ func TestP9MemoryIsBounded(t *testing.T) {
 	in.Released = true
 	in.Start()
 	require.Eventually(t, func() bool {
-		return pgtest.Value[int64](t, in.db, "select count(*) from pg_replication_slots where slot_name = $1 and active", in.slot) == 1
+		return pgtest.Value[int64](t, in.db, "select count(*) from pg_replication_slots where slot_name = $1 and active and confirmed_flush_lsn is not null", in.slot) == 1
 	}, 20*time.Second, 50*time.Millisecond)
 	in.db.Exec(t, fmt.Sprintf("insert into t select i, repeat('x', 150) from generate_series(1, %d) i", rows)) // one transaction
 	in.db.Exec(t, fmt.Sprintf("insert into t select i, repeat('x', 150) from generate_series(%d, %d) i", rows+1, rows+20_000))

@@ -1,0 +1,242 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequinstream/sequin/internal/pgtest"
+)
+
+// writer inserts until stop and tells how many rows there are.
+type writer struct {
+	stop atomic.Bool
+	n    chan int
+}
+
+func (r *rig) write() *writer {
+	r.t.Helper()
+	w := &writer{n: make(chan int, 1)}
+	conn := r.db.Conn(r.t)
+	ctx := context.WithoutCancel(r.t.Context())
+	go func() {
+		n := 0
+		for ; !w.stop.Load(); n++ {
+			if _, err := conn.Exec(ctx, "insert into t values ($1)", n); err != nil {
+				break
+			}
+		}
+		w.n <- n
+	}()
+	return w
+}
+
+func (w *writer) end() int {
+	w.stop.Store(true)
+	return <-w.n
+}
+
+// Creating, editing and removing one sink leaves another alone: nothing is missed, repeated or reordered, and nothing restarts.
+func TestEditingOneSinkLeavesAnotherAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table, pull)
+	url := hook(t, func(http.ResponseWriter, *http.Request) {})
+	r.config.Endpoints = map[string]string{"hook": url}
+	r.begin()
+	w := r.write()
+	for i := range 50 {
+		other := fmt.Sprintf("  - {name: other, database: db, max_ack_pending: %d, destination: {type: sequin_stream}}\n", 10+i)
+		switch i % 5 {
+		case 2:
+			other = fmt.Sprintf("  - {name: other, database: db, batch_size: %d, destination: {type: webhook, http_endpoint: hook}}\n", 1+i)
+		case 3:
+			other = "  - {name: other, database: db, status: paused, destination: {type: sequin_stream}}\n"
+		case 4:
+			other = ""
+		}
+		r.config.Sinks = pull + other
+		r.apply()
+	}
+	n := w.end()
+	got := r.receive("pull", n)
+	for i, id := range got {
+		require.Equal(t, strconv.Itoa(i), id)
+	}
+	r.nothing("pull")
+	require.NotContains(t, r.log.tail(10000), "starts again")
+	require.NotContains(t, r.log.tail(10000), "could not be started")
+}
+
+// A removed sink is held like a paused one: declared again, it goes on where it was.
+func TestRemovedSinkIsHeld(t *testing.T) {
+	t.Parallel()
+	two := pull + "  - {name: two, database: db, destination: {type: sequin_stream}}\n"
+	r := newRig(t, pgtest.Shared(t), table, two)
+	r.begin()
+	r.db.Exec(t, "insert into t values (1), (2)")
+	require.Equal(t, []string{"1", "2"}, r.receive("pull", 2))
+	require.Equal(t, []string{"1"}, r.receive("two", 1))
+	r.config.Sinks = pull
+	r.apply()
+	status, _ := r.get("/healthz?sink=two")
+	require.Equal(t, http.StatusNotFound, status)
+	r.db.Exec(t, "insert into t values (3)")
+	require.Equal(t, []string{"3"}, r.receive("pull", 1))
+	r.end()
+	r.begin() // not declared over a restart either
+	r.config.Sinks = two
+	r.apply()
+	require.Equal(t, []string{"2", "3"}, r.receive("two", 2))
+}
+
+// The type of a destination can change in place; what was acknowledged stays acknowledged.
+func TestTypeOfDestinationChanges(t *testing.T) {
+	t.Parallel()
+	bodies := make(chan string, 100)
+	url := hook(t, func(_ http.ResponseWriter, req *http.Request) {
+		b, _ := io.ReadAll(req.Body)
+		bodies <- string(b)
+	})
+	r := newRig(t, pgtest.Shared(t), table, pull)
+	r.config.Endpoints = map[string]string{"hook": url}
+	r.begin()
+	r.db.Exec(t, "insert into t values (1)")
+	require.Equal(t, []string{"1"}, r.receive("pull", 1))
+	r.db.Exec(t, "insert into t values (2)")
+	r.config.Sinks = "  - {name: pull, database: db, destination: {type: webhook, http_endpoint: hook, batch: false}}\n"
+	r.apply()
+	select {
+	case b := <-bodies:
+		require.Contains(t, b, `"id":2`)
+	case <-time.After(patience):
+		t.Fatal("nothing was delivered")
+	}
+	_, err := r.stream("pull").Receive(t.Context(), 1, 0)
+	require.ErrorContains(t, err, "404")
+	r.healthy()
+	r.config.Sinks = pull
+	r.apply()
+	r.db.Exec(t, "insert into t values (3)")
+	require.Equal(t, []string{"3"}, r.receive("pull", 1))
+	require.Empty(t, bodies)
+}
+
+// While a sink is being stopped whose destination hangs, everything else of its database answers.
+func TestStoppingAHangingSinkBlocksNobody(t *testing.T) {
+	t.Parallel()
+	hang, called := make(chan struct{}), make(chan struct{}, 100)
+	url := hook(t, func(_ http.ResponseWriter, req *http.Request) {
+		called <- struct{}{}
+		select {
+		case <-hang:
+		case <-req.Context().Done():
+		}
+	})
+	t.Cleanup(func() { close(hang) })
+	r := newRig(t, pgtest.Shared(t), table, pull+"  - {name: hanging, database: db, destination: {type: webhook, http_endpoint: hook}}\n")
+	r.config.Endpoints = map[string]string{"hook": url}
+	r.begin()
+	r.db.Exec(t, "insert into t values (1)")
+	<-called
+	r.config.Sinks = pull
+	set := r.set()
+	applied := make(chan error, 1)
+	began := time.Now()
+	go func() { applied <- r.server.Apply(t.Context(), set) }()
+	for asked := 0; ; asked++ {
+		at := time.Now()
+		status, body := r.get("/healthz")
+		require.Equal(t, http.StatusOK, status, body)
+		require.Len(t, r.receive("pull", 1), 1)
+		status, _ = r.get("http://" + r.server.MetricsAddr() + "/metrics")
+		require.Equal(t, http.StatusOK, status)
+		require.Less(t, time.Since(at), 2*time.Second)
+		r.db.Exec(t, "insert into t values ($1)", asked+2)
+		select {
+		case err := <-applied:
+			require.NoError(t, err)
+			require.Greater(t, asked, 3, "it took %s, in which others were to be served", time.Since(began))
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// A sink of another database is refused, and the others of its own run.
+func TestSinkOfAnotherDatabaseIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table, pull+"  - {name: mover, database: db, destination: {type: sequin_stream}}\n")
+	r.begin()
+	r.end()
+	yaml := strings.Replace(r.config.YAML(t), "databases:\n", "databases:\n  - {name: second, url: 'postgres://nobody:x@127.0.0.1:1/none', slot: {name: none}, publication: {name: none}}\n", 1)
+	yaml = strings.Replace(yaml, "name: mover, database: db", "name: mover, database: second", 1)
+	r.start()
+	require.Error(t, r.server.Apply(t.Context(), r.parse(yaml)))
+	r.db.Exec(t, "insert into t values (1)")
+	require.Equal(t, []string{"1"}, r.receive("pull", 1))
+	e := r.troubled("declaration", "declaration_not_applied")
+	require.Contains(t, e.Problems[0].Detail, "mover")
+	r.end()
+	// The same at a start.
+	r.opts.Logger = nil
+	r.start()
+	require.Error(t, r.server.Apply(t.Context(), r.parse(yaml)))
+	r.db.Exec(t, "insert into t values (2)")
+	require.Equal(t, []string{"2"}, r.receive("pull", 1))
+}
+
+// A database that is renamed is another one. The old one's capture ends and the new one takes the slot over.
+func TestDatabaseIsRemovedAndDeclaredAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table, pull)
+	r.begin()
+	r.db.Exec(t, "insert into t values (1)")
+	r.caughtUp()
+	require.NoError(t, r.server.Apply(t.Context(), r.parse("account: {name: test}\n")))
+	require.Equal(t, int64(0), pgtest.Value[int64](t, r.db, "select count(*) from pg_replication_slots where slot_name = $1 and active", r.config.Slot))
+	_, err := r.stream("pull").Receive(t.Context(), 1, 0)
+	require.Error(t, err)
+	r.db.Exec(t, "insert into t values (2)")
+	r.apply()
+	require.Equal(t, []string{"1", "2"}, r.receive("pull", 2))
+}
+
+// Another slot takes effect in place.
+func TestSlotChanges(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table, pull)
+	r.begin()
+	r.db.Exec(t, "insert into t values (1)")
+	r.caughtUp()
+	other := r.db.Slot(t)
+	r.db.Exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", other)
+	r.db.Exec(t, "insert into t values (2)")
+	r.config.Slot = other
+	r.apply()
+	r.db.Exec(t, "insert into t values (3)")
+	require.Equal(t, []string{"1", "2", "3"}, r.receive("pull", 3))
+	r.nothing("pull")
+}
+
+// A limit that is raised takes effect for what comes next, without a restart.
+func TestChangeLimitIsRaised(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table, pull)
+	r.config.Database = "    max_change_bytes: 65536"
+	r.begin()
+	r.db.Exec(t, "alter table t alter v set storage external")
+	r.db.Exec(t, "insert into t values (1, repeat('x', 100000))")
+	r.troubled("pull", "dead_letters")
+	r.config.Database = "    max_change_bytes: 268435456"
+	r.apply()
+	r.db.Exec(t, "insert into t values (2, repeat('x', 100000))")
+	require.Equal(t, []string{"2"}, r.receive("pull", 1))
+}
