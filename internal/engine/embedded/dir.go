@@ -258,7 +258,7 @@ func writeFile(fs vfs.FS, dir, name string, data []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	if err := fs.Rename(target+".new", target); err != nil {

@@ -135,8 +135,8 @@ func TestSecondProcessIsRefused(t *testing.T) {
 
 func TestEphemeralStorageIsRefused(t *testing.T) {
 	t.Parallel()
-	const tmpfs = "/dev/shm" // on every Linux
-	dir, err := os.MkdirTemp(tmpfs, "sequin")
+	const tmpfs = "/dev/shm"                  // on every Linux
+	dir, err := os.MkdirTemp(tmpfs, "sequin") //nolint:usetesting // it is the memory that matters
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	data := filepath.Join(dir, "not", "yet")

@@ -94,7 +94,7 @@ func (e *Engine) cutWAL(name string, size int64) (err error) {
 	if err == nil {
 		err = out.Sync()
 	}
-	if err = errors.Join(err, out.Close()); err != nil {
+	if err := errors.Join(err, out.Close()); err != nil {
 		return err
 	}
 	if err := fs.Rename(path, original); err != nil {

@@ -27,7 +27,7 @@ type store struct {
 	turn     chan struct{}
 	reserved uint64         // revisions up to here may be given out, says the disk; under turn
 	last     chan struct{}  // closed when the write before was published; under turn
-	commits  sync.WaitGroup // writes that are under way
+	commits  sync.WaitGroup // writes that are under way; they are added under turn
 
 	failed atomic.Pointer[error]
 	opened atomic.Bool

@@ -19,7 +19,7 @@ func (s *store) pebbleOptions() *pebble.Options {
 		EventListener:      s.events(),
 		FormatMajorVersion: pebbleFormat,
 
-		MemTableSize:                uint64(s.e.opts.MemtableBytes),
+		MemTableSize:                uint64(s.e.opts.MemtableBytes), //nolint:gosec // positive: see withDefaults
 		MemTableStopWritesThreshold: 2,
 		CacheSize:                   s.e.opts.CacheBytes,
 		MaxOpenFiles:                500,
