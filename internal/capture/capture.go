@@ -205,7 +205,7 @@ func (c *Capture) Run(ctx context.Context) error {
 		if time.Since(started) > steady {
 			wait = firstBackoff
 		}
-		c.failed(err, wait)
+		c.failed(ctx, err, wait)
 		c.pause(ctx, wait)
 		wait = min(2*wait, lastBackoff)
 	}
@@ -248,7 +248,7 @@ func (c *Capture) once(ctx context.Context) error {
 var errReconfigured = errors.New("the configuration changed")
 
 // failed notes why the stream is not running.
-func (c *Capture) failed(err error, retry time.Duration) {
+func (c *Capture) failed(ctx context.Context, err error, retry time.Duration) {
 	p := asProblem(c.config().Source.Explain(err))
 	c.mu.Lock()
 	c.prove()
@@ -267,7 +267,7 @@ func (c *Capture) failed(err error, retry time.Duration) {
 	if repeated {
 		level = slog.LevelDebug
 	}
-	c.deps.Logger.Log(context.Background(), level, "the replication stream is down", "code", p.Code, "reason", p.Error(), "hint", p.Hint, "retry_in", retry)
+	c.deps.Logger.Log(ctx, level, "the replication stream is down", "code", p.Code, "reason", p.Error(), "hint", p.Hint, "retry_in", retry)
 }
 
 func asProblem(err error) *problem.Error {

@@ -40,15 +40,15 @@ func (c *Catalog) Relation(ctx context.Context, m pgoutput.Relation) (*cdc.Relat
 	return c.reader.relation(ctx, m)
 }
 
-// Close ends the connection.
-func (c *Catalog) Close() { c.reader.close() }
+// Close ends the connection, also when ctx has ended.
+func (c *Catalog) Close(ctx context.Context) { c.reader.close(ctx) }
 
 // catalogTimeout bounds one look-up; a catalog that does not answer breaks the session, which starts again.
 const catalogTimeout = 15 * time.Second
 
-func (r *catalogReader) close() {
+func (r *catalogReader) close(ctx context.Context) {
 	if r.conn != nil {
-		closeConn(r.conn)
+		closeConn(ctx, r.conn)
 	}
 }
 

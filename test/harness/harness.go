@@ -48,7 +48,7 @@ func ReleaseBinary(t testing.TB) string {
 func (b *built) binary(t testing.TB, race bool) string {
 	t.Helper()
 	b.once.Do(func() {
-		dir, err := os.MkdirTemp("", "sequin-bin")
+		dir, err := os.MkdirTemp("", "sequin-bin") //nolint:usetesting // it outlives the test that is first
 		if err != nil {
 			b.err = err
 			return

@@ -26,13 +26,12 @@ type life struct {
 
 // court collects what consumers saw, and what of it breaks a promise. It is safe for concurrent use.
 type court struct {
-	pulse    *pulse
-	mu       sync.Mutex
-	changed  *sync.Cond
-	lives    []life
-	wrongs   []string
-	settled  int // acknowledgements and acceptances, of any consumer
-	requests int
+	pulse   *pulse
+	mu      sync.Mutex
+	changed *sync.Cond
+	lives   []life
+	wrongs  []string
+	settled int // acknowledgements and acceptances, of any consumer
 }
 
 func newCourt(p *pulse) *court {

@@ -214,7 +214,7 @@ func (w *writer) id() int {
 }
 
 // target is a table, its key columns and how many keys it has.
-func (w *writer) target() (name string, columns, values string, where string) {
+func (w *writer) target() (name, columns, values, where string) {
 	id := w.id()
 	switch w.r.IntN(5) {
 	case 0:

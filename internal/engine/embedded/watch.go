@@ -33,8 +33,8 @@ func newWatchers(done <-chan struct{}) *watchers {
 
 // wait returns when every watch has ended, after done was closed.
 func (ws *watchers) wait() {
-	ws.mu.Lock()   //nolint:gocritic // a watch that saw done open has been counted
-	ws.mu.Unlock() //nolint:staticcheck // see above
+	ws.mu.Lock()
+	ws.mu.Unlock() //nolint:gocritic,staticcheck // a watch that saw done open has been counted
 	ws.wg.Wait()
 }
 
