@@ -57,15 +57,18 @@ func IssueOf(severity Status, p *problem.Error, since time.Time) Issue {
 	return i
 }
 
-// Worst is the entity's status given its problems and what it would be without.
+// Worst is the entity's status given its problems and what it would be without. A warning does not hide that nothing flows yet.
 func Worst(base Status, issues []Issue) Status {
+	worst := base
 	for _, i := range issues {
 		if i.Severity == Error {
 			return Error
 		}
-		base = Warning
+		if base != Initializing {
+			worst = Warning
+		}
 	}
-	return base
+	return worst
 }
 
 // Deps of the routes.

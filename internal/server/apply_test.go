@@ -206,6 +206,7 @@ func TestDatabaseIsRemovedAndDeclaredAgain(t *testing.T) {
 	require.Error(t, err)
 	r.db.Exec(t, "insert into t values (2)")
 	r.apply()
+	r.healthy()
 	require.Equal(t, []string{"1", "2"}, r.receive("pull", 2))
 }
 
