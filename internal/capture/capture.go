@@ -260,7 +260,7 @@ func (c *Capture) failed(ctx context.Context, err error, retry time.Duration) {
 		c.troubled = time.Now()
 	}
 	c.state, c.problem = Stopped, p
-	c.transient = postgres.Transient(err) || p.Code == "replication_stream_lost" || p.Code == "slot_in_use"
+	c.transient = passing(p, err)
 	c.reconnects++
 	c.mu.Unlock()
 	level := slog.LevelWarn
@@ -268,6 +268,19 @@ func (c *Capture) failed(ctx context.Context, err error, retry time.Duration) {
 		level = slog.LevelDebug
 	}
 	c.deps.Logger.Log(ctx, level, "the replication stream is down", "code", p.Code, "reason", p.Error(), "hint", p.Hint, "retry_in", retry)
+}
+
+// passing tells whether a problem may well pass by itself. One of reaching the server may while the server comes and goes: in the midst of a
+// shutdown it can even look like one that does not offer TLS. What was found out about the slot or the history does not pass.
+func passing(p *problem.Error, err error) bool {
+	if postgres.Transient(err) {
+		return true
+	}
+	switch p.Code {
+	case "replication_stream_lost", "slot_in_use", "tls_not_offered", "tls_refused", "connection_closed":
+		return true
+	}
+	return false
 }
 
 func asProblem(err error) *problem.Error {
