@@ -85,6 +85,13 @@ func (k *keeper) walStatus(now slot.Slot) {
 // published warns of a publication that covers nothing or makes statements fail.
 func (k *keeper) published(ctx context.Context, conn *pgx.Conn) error {
 	p, err := publication.Inspect(ctx, conn, k.cfg.Publication)
+	if errors.Is(err, publication.ErrNotFound) {
+		// Until 17 the next change ends the stream; from 18 on the server passes over changes without a word in the stream.
+		k.c.warn("publication", problem.New("publication_not_found", "publication %q does not exist any more", k.cfg.Publication).Because(err).
+			WithDetail("what changes until it is there again is not sent").
+			WithHint("CREATE PUBLICATION %s FOR TABLE …, and resync what changed meanwhile", pgx.Identifier{k.cfg.Publication}.Sanitize()))
+		return nil
+	}
 	if err != nil {
 		return err
 	}

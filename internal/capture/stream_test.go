@@ -355,3 +355,20 @@ func TestWarningsAreInOrder(t *testing.T) {
 		return strings.Contains(strings.Join(codes, " "), "publication_empty")
 	})
 }
+
+// A publication that somebody drops shows: from 18 on the server goes on without its tables' changes and does not end the stream.
+func TestADroppedPublicationShows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table)
+	r.start()
+	r.streaming()
+	r.db.Exec(t, "drop publication "+r.pub)
+	r.eventually("it says that the publication is gone", func() bool {
+		for _, w := range r.cap.Status().Warnings {
+			if w.Code == "publication_not_found" {
+				return true
+			}
+		}
+		return false
+	})
+}

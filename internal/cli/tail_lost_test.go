@@ -84,6 +84,7 @@ func TestTailEndsWhenSomebodyDropsThePublication(t *testing.T) {
 	db.Exec(t, `drop publication mine; `+killStream)
 	require.Equal(t, cli.ExitError, c.end())
 	require.Contains(t, c.errs.String(), "[publication_not_found]")
+	noSlotLeft(t, db)
 }
 
 func TestTailOutlivesARestartOfTheServer(t *testing.T) {

@@ -32,7 +32,12 @@ func publications(t *testing.T, db *pgtest.DB) string {
 func nothingLeft(t *testing.T, db *pgtest.DB) {
 	t.Helper()
 	require.Empty(t, publications(t, db))
-	// The server drops a temporary slot when it notices the end of the connection.
+	noSlotLeft(t, db)
+}
+
+// noSlotLeft waits until no slot is left: the server drops a temporary one when it notices the end of the connection.
+func noSlotLeft(t *testing.T, db *pgtest.DB) {
+	t.Helper()
 	require.Eventually(t, func() bool {
 		return pgtest.Value[int](t, db, `select count(*) from pg_replication_slots where database = current_database()`) == 0
 	}, patience, pollEvery)
@@ -75,6 +80,7 @@ func TestTailKeepsAMessageOnOneLine(t *testing.T) {
 	db.Exec(t, "insert into orders values (1, E'two\nlines', E'{\n  \"a\" : [ 1,\n 2 ],\n  \"b\": \"x y\"\n}')")
 	require.Equal(t, `{"id":1,"status":"two\nlines","doc":{"a":[1,2],"b":"x y"}}`, c.line())
 	require.Equal(t, cli.ExitOK, c.end())
+	nothingLeft(t, db)
 }
 
 func TestTailEndsAtItsLimit(t *testing.T) {
@@ -144,6 +150,7 @@ func TestTailNamesWhatItLeavesOut(t *testing.T) {
 	require.Equal(t, "orders", c.message().Metadata.Table)
 	c.stop()
 	require.Equal(t, cli.ExitOK, c.end())
+	nothingLeft(t, db)
 }
 
 func TestTailFollowsOnlyTheTablesNamed(t *testing.T) {
@@ -207,6 +214,7 @@ func TestTailUsesAPublicationThatIsThere(t *testing.T) {
 	c.stop()
 	require.Equal(t, cli.ExitOK, c.end())
 	require.Equal(t, "mine", publications(t, db), "it is not ours to remove")
+	noSlotLeft(t, db)
 
 	for _, tt := range []struct {
 		name string
@@ -244,6 +252,7 @@ func TestTailShowsAPartitionedTableOfAPublication(t *testing.T) {
 		c.stop()
 		require.Equal(t, cli.ExitOK, c.end())
 	}
+	noSlotLeft(t, db)
 }
 
 func TestTailAnnotatesTransactions(t *testing.T) {
@@ -261,6 +270,7 @@ func TestTailAnnotatesTransactions(t *testing.T) {
 	}
 	c.stop()
 	require.Equal(t, cli.ExitOK, c.end())
+	nothingLeft(t, db)
 }
 
 func TestTailIsInterruptedWhileItsSlotWaits(t *testing.T) {
