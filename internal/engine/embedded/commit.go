@@ -75,10 +75,12 @@ func (e *Engine) commit(ctx context.Context, size int, build func(w *write) erro
 	}
 	trouble := s.troubled()
 	done := make(chan error, 1)
+	s.adding.Lock()
 	s.commits.Go(func() {
 		defer s.release()
 		done <- w.finish()
 	})
+	s.adding.Unlock()
 	select {
 	case err := <-done:
 		return err

@@ -179,7 +179,7 @@ const (
 )
 
 func (e *Engine) reopen(old *store) {
-	old.commits.Wait()                               // each of them ends in an error now; none may publish or add to unsure once the new store is up
+	old.awaitCommits()                               // each of them ends in an error now; none may publish or add to unsure once the new store is up
 	e.bg.Go(func() { _ = old.close(e.opts.Logger) }) // it failed, and that was said
 	for wait := reopenFirst; ; wait = min(2*wait, reopenMost) {
 		s, err := openStore(e)

@@ -27,6 +27,7 @@ type store struct {
 	turn     chan struct{}
 	reserved uint64         // revisions up to here may be given out, says the disk; under turn
 	last     chan struct{}  // closed when the write before was published; under turn
+	adding   sync.Mutex     // held to add to commits, and to wait for them
 	commits  sync.WaitGroup // writes that are under way; they are added under turn
 
 	failed atomic.Pointer[error]
@@ -277,7 +278,7 @@ func (s *store) close(logger *slog.Logger) error {
 		s.fail(engine.ErrClosed)
 		<-s.drained
 	}
-	s.commits.Wait()
+	s.awaitCommits()
 	s.guard.strict.Store(true)
 	err := closeDB(s.db)
 	if s.failure() != nil {
@@ -345,4 +346,11 @@ func (s *store) background(f func(ctx context.Context)) {
 	f(ctx)
 	close(stop)
 	wg.Wait()
+}
+
+// awaitCommits waits for the writes that are under way; none is added meanwhile.
+func (s *store) awaitCommits() {
+	s.adding.Lock()
+	defer s.adding.Unlock()
+	s.commits.Wait()
 }
