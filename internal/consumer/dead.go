@@ -195,7 +195,7 @@ func (c *Consumer) deadLetter(ctx context.Context, b *burial, p *plan) (*DeadLet
 		b.cause = c.lastCause(ctx, b)
 	}
 	if b.redrive != nil {
-		d, err := c.DeadLetter(ctx, b.seq)
+		d, err := c.letter(ctx, b.seq)
 		d.Reason, d.Error, d.At = b.reason, truncate(b.cause, maxErrorBytes), time.Now()
 		return &d, err
 	}

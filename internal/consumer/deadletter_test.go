@@ -59,6 +59,22 @@ func TestRejectedMessageBecomesADeadLetterAndUnblocksItsGroup(t *testing.T) {
 	})
 }
 
+func TestACountedDeadLetterCanBeRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, state := newLog(), newState()
+		log.add(insert(table(1, "orders"), "a"))
+		c := start(t, log, state, pushConfig())
+		rs := []consumer.Result{{Delivery: c.take(1)[0], Outcome: consumer.Reject, Payload: []byte(`{}`)}}
+		require.NoError(t, c.Settle(t.Context(), rs))
+		synctest.Wait() // counted, and not yet written
+		require.EqualValues(t, 1, c.Stats().DeadLetters)
+		list, err := c.DeadLetters(t.Context(), 0, 10)
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+	})
+}
+
 func TestAttemptsRunOut(t *testing.T) {
 	t.Parallel()
 	for _, push := range []bool{true, false} {

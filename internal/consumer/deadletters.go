@@ -15,6 +15,9 @@ import (
 // deadRecount is how often the dead letters are counted anew, for the age of the oldest.
 const deadRecount = time.Hour
 
+// deadPatience is how long a reader of the dead letters waits for those that are being written.
+const deadPatience = time.Second
+
 // maxRedrives bounds the dead letters that are being delivered again at a time.
 const maxRedrives = 10_000
 
@@ -25,6 +28,9 @@ type redrive struct {
 
 // DeadLetters lists dead letters with a seq greater than after, in order and without payload.
 func (c *Consumer) DeadLetters(ctx context.Context, after uint64, limit int) ([]DeadLetter, error) {
+	if err := c.settleDead(ctx); err != nil {
+		return nil, err
+	}
 	var out []DeadLetter
 	for entry, err := range c.listAfter(ctx, dirDead, after) {
 		if err != nil {
@@ -76,8 +82,27 @@ func (c *Consumer) listAfter(ctx context.Context, dir string, after uint64) iter
 	}
 }
 
+// settleDead waits until what Stats counts can be read, or the storage has had time enough. It must not hold c.mu.
+func (c *Consumer) settleDead(ctx context.Context) error {
+	c.mu.Lock()
+	wait := c.durably()
+	c.mu.Unlock()
+	patient, cancel := context.WithTimeout(ctx, deadPatience)
+	defer cancel()
+	_ = c.await(patient, wait) // what cannot be written is said elsewhere; what can be read is shown
+	return ctx.Err()
+}
+
 // DeadLetter is one dead letter with its payload, or ErrNotFound.
 func (c *Consumer) DeadLetter(ctx context.Context, seq uint64) (DeadLetter, error) {
+	if err := c.settleDead(ctx); err != nil {
+		return DeadLetter{}, err
+	}
+	return c.letter(ctx, seq)
+}
+
+// letter is DeadLetter as far as it is on disk. It must not hold c.mu.
+func (c *Consumer) letter(ctx context.Context, seq uint64) (DeadLetter, error) {
 	d, err := c.readDead(ctx, seq)
 	if err != nil {
 		return d, err

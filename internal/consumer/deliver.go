@@ -95,7 +95,7 @@ func (l *loader) add(ctx context.Context, p pick) error {
 		if err != nil && !lost(err) && !errors.Is(err, ErrEnd) {
 			return err
 		}
-		dead, err := l.c.DeadLetter(ctx, p.seq)
+		dead, err := l.c.letter(ctx, p.seq)
 		if errors.Is(err, ErrNotFound) {
 			return errMissing // discarded meanwhile
 		}
