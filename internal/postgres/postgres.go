@@ -21,6 +21,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// LoopbackBuffer is the receive buffer in bytes that replication connections ask for when the server is on this machine.
+const LoopbackBuffer = 32 << 10
+
 // DefaultPort is where Postgres listens unless told otherwise.
 const DefaultPort = 5432
 
@@ -110,6 +113,7 @@ func (c Config) Replication(ctx context.Context) (*pgconn.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.DialFunc = (&net.Dialer{Control: narrowLoopback}).DialContext
 	cfg.RuntimeParams["replication"] = "database"
 	cfg.RuntimeParams["statement_timeout"] = "0"
 	cfg.RuntimeParams["lock_timeout"] = "0"

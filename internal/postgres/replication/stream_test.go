@@ -15,6 +15,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/pgtest"
+	"github.com/sequinstream/sequin/internal/postgres"
 	"github.com/sequinstream/sequin/internal/postgres/replication"
 )
 
@@ -106,10 +107,9 @@ func prepare(t *testing.T, server *pgtest.Server, ddl string) setup {
 
 func (s setup) stream(t *testing.T, url string, change func(*replication.Options)) *running {
 	t.Helper()
-	cfg, err := pgconn.ParseConfig(url)
+	cfg, err := postgres.ParseURL(url)
 	require.NoError(t, err)
-	cfg.RuntimeParams["replication"] = "database"
-	conn, err := pgconn.ConnectConfig(t.Context(), cfg)
+	conn, err := cfg.ConnectReplication(t.Context())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{recorder: newRecorder(), advanced: make(chan struct{}, 1), stop: cancel, done: make(chan error, 1)}
@@ -194,14 +194,14 @@ func TestBacklogIsGathered(t *testing.T) {
 			if way == "socket" {
 				url = s.db.SocketURL
 			}
-			drained := func(nap time.Duration) int64 {
-				r := s.stream(t, url, func(o *replication.Options) { o.Nap = nap })
+			drained := func(noNaps bool) int64 {
+				r := s.stream(t, url, func(o *replication.Options) { o.NoNaps = noNaps })
 				r.wait(t, transactions)
 				n := r.drained.Load()
 				r.end(t)
 				return n
 			}
-			never, always := drained(-1), drained(0)
+			never, always := drained(true), drained(false)
 			require.Less(t, always, max(never/2, 100), "without naps the socket was empty %d times", never)
 		})
 	}

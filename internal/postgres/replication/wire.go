@@ -25,8 +25,8 @@ type socket interface {
 	write(p []byte) error
 	interrupt() // ends reads, now and later; writes go on
 	close() error
-	// nap is how long reading may pause, at most so long, for the kernel to gather small sends without making the sender wait.
-	nap(most time.Duration) time.Duration
+	// nap pauses reading for the kernel to gather small sends without making the sender wait; got bytes came since the nap before.
+	nap(got int)
 }
 
 // wire reads for one goroutine and writes for another.
@@ -125,12 +125,13 @@ func (w *wire) close() {
 	_ = w.conn.Close() // everything that matters was written and answered before
 }
 
-// nap is how long reading later gathers more instead of stalling the server; 0 for never.
-func (w *wire) nap(most time.Duration) time.Duration {
-	if w.sock == nil || most <= 0 {
-		return 0
+// nap lets more gather in the kernel, where that can be done.
+func (w *wire) nap(got int) bool {
+	if w.sock == nil {
+		return false
 	}
-	return w.sock.nap(most)
+	w.sock.nap(got)
+	return true
 }
 
 func isClosed(err error) bool {
