@@ -20,6 +20,6 @@ func narrowLoopback(network, address string, c syscall.RawConn) error {
 		return nil //nolint:nilerr // what is no address is not on the loopback
 	}
 	return c.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, LoopbackBuffer) //nolint:gosec // a descriptor; it only makes things faster
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, LoopbackBuffer) // it only makes things faster
 	})
 }
