@@ -138,7 +138,7 @@ func describe(t *testing.T, data []byte) string {
 			c.Content, c.Size, c.TruncateN)
 		fmt.Fprintf(&b, "  old %s\n  new %s\n", hex.EncodeToString(c.Old), hex.EncodeToString(c.New))
 		if c.Relation != nil {
-			fmt.Fprintf(&b, "  relation %s\n", hex.EncodeToString(appendRelation(nil, c.Relation)))
+			fmt.Fprintf(&b, "  relation %s\n", hex.EncodeToString(relationText(c.Relation)))
 		}
 	}
 	return b.String()
@@ -167,7 +167,7 @@ func TestRelationsRoundTrip(t *testing.T) {
 		{OID: 1, SourceID: 2, Schema: "s", Name: "t", PartitionSchema: "p", PartitionName: "q", Identity: 'f'},
 		{Columns: []cdc.Column{{Name: "a", AttNum: -7, TypeOID: 1 << 31, TypeMod: -1 << 31, Type: deep}, {}}, IdentityKey: []int{1, 0}},
 	} {
-		text := appendRelation(nil, r)
+		text := relationText(r)
 		got, err := decodeRelation(text)
 		require.NoError(t, err)
 		require.Equal(t, r, got)

@@ -14,9 +14,9 @@ const maxTypeDepth = 16
 // ofPartition is added to the identity letter when the name of a partition follows.
 const ofPartition = 0x80
 
-// appendRelation serialises everything that decoding a row will ever need.
-func appendRelation(b []byte, r *cdc.Relation) []byte {
-	b = binary.AppendUvarint(b, uint64(r.OID))
+// relationText serialises everything that decoding a row will ever need.
+func relationText(r *cdc.Relation) []byte {
+	b := binary.AppendUvarint(nil, uint64(r.OID))
 	b = binary.AppendUvarint(b, uint64(r.SourceID))
 	b = appendString(b, r.Schema)
 	b = appendString(b, r.Name)
@@ -143,7 +143,7 @@ func (c *cursor) ints() []int {
 	return ints
 }
 
-// decodeRelation is the inverse of appendRelation.
+// decodeRelation is the inverse of relationText.
 func decodeRelation(b []byte) (*cdc.Relation, error) {
 	c := cursor{b: b}
 	r := &cdc.Relation{OID: c.uint32(), SourceID: c.uint32(), Schema: string(c.bytes()), Name: string(c.bytes()), Identity: c.byte()}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/cdc"
@@ -148,12 +149,27 @@ func (l *Log) trim(ctx context.Context, seq uint64) (uint64, error) {
 func (l *Log) Retain(ctx context.Context, now time.Time, age time.Duration, size, keep uint64) (uint64, error) {
 	l.trimMu.Lock()
 	defer l.trimMu.Unlock()
+	seq, err := l.due(ctx, now, age, size, keep)
+	if seq == 0 || err != nil {
+		return 0, err
+	}
+	return l.trim(ctx, seq)
+}
+
+// Due is the number below which Retain would trim if nothing had to be kept, or 0.
+func (l *Log) Due(ctx context.Context, now time.Time, age time.Duration, size uint64) (uint64, error) {
+	l.trimMu.Lock()
+	defer l.trimMu.Unlock()
+	return l.due(ctx, now, age, size, math.MaxUint64)
+}
+
+func (l *Log) due(ctx context.Context, now time.Time, age time.Duration, size, keep uint64) (uint64, error) {
 	oldest, err := l.oldestHeader(ctx)
 	if errors.Is(err, ErrEnd) {
 		return 0, nil
 	}
 	if gap, ok := errors.AsType[*GapError](err); ok { // the front is damaged: go on behind it once nobody needs to be told
-		return l.trim(ctx, min(gap.To+1, keep))
+		return min(gap.To+1, keep), nil
 	}
 	if err != nil {
 		return 0, err
@@ -165,11 +181,7 @@ func (l *Log) Retain(ctx context.Context, now time.Time, age time.Duration, size
 	if !due(&oldest) || oldest.last >= keep {
 		return 0, nil
 	}
-	seq, err := l.firstNotDue(ctx, due, oldest.last+1, min(keep, l.end.Load().Seq))
-	if err != nil {
-		return 0, err
-	}
-	return l.trim(ctx, seq)
+	return l.firstNotDue(ctx, due, oldest.last+1, min(keep, l.end.Load().Seq))
 }
 
 // firstNotDue finds the first number in lo..hi whose block is not due, or hi: first in growing strides, then by halving. Blocks become due in

@@ -108,7 +108,7 @@ func (w *Writer) Interrupt(cause error) {
 // Relation puts a description in force for the changes that name its SourceID from here on. The Relation is not kept. One that could not be
 // read back, with a key column that it does not have, fails the next write.
 func (w *Writer) Relation(r *cdc.Relation) {
-	text := appendRelation(nil, r)
+	text := relationText(r)
 	if old, ok := w.relations[r.SourceID]; ok && bytes.Equal(old.text, text) {
 		return
 	}

@@ -200,7 +200,7 @@ func (c *Consumer) writeBatch(ctx context.Context) error {
 	c.committing = nil
 	b.err = err
 	if err == nil {
-		c.durable, c.durablyDisabled = place.cursor, place.disabled
+		c.durable, c.durablyDisabled = place.pin(), place.disabled
 		c.uncommitted -= b.settled
 	}
 	close(b.written)

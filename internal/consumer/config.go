@@ -52,6 +52,12 @@ type End struct {
 	CommitTime cdc.Timestamp
 }
 
+// Codec turns a change into bytes with everything that decoding it will ever need, and back into an empty change.
+type Codec interface {
+	Encode(change *cdc.Change) []byte
+	Decode(b []byte, into *cdc.Change) error
+}
+
 // Deps is what a consumer works with.
 type Deps struct {
 	Log    Log
@@ -59,6 +65,8 @@ type Deps struct {
 	Logger *slog.Logger
 	// Encode builds the message of a change for its dead letter.
 	Encode func(*cdc.Change) ([]byte, error)
+	// Codec keeps single messages in the state store; nil if the log is never to let go of what is not done.
+	Codec Codec
 	// Rand spreads retries; nil for a random seed. It is used under the consumer's lock.
 	Rand *rand.Rand
 }

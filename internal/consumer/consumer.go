@@ -22,7 +22,7 @@ import (
 // messages in from the log, the commit writes what has become of them, and the clock ends leases and waits. A fourth, the undertaker, makes
 // dead letters. Work on dead letters holds deadMu, which is taken before mu.
 type Consumer struct {
-	log    Log
+	log    *strayLog
 	state  engine.State
 	logger *slog.Logger
 	encode func(*cdc.Change) ([]byte, error)
@@ -77,7 +77,7 @@ type Consumer struct {
 	batch                     *batch
 	committing                *batch // being written
 	uncommitted               int    // push acknowledgements that are not durable
-	durable                   uint64 // the cursor on disk
+	durable                   uint64 // the pin on disk
 	durablyDisabled           bool
 	burials                   []*burial
 	deadCount, deadBytes      int64
@@ -123,7 +123,7 @@ func Open(ctx context.Context, deps Deps, cfg Config) (*Consumer, error) {
 		r = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // G404: spreads retries, guards nothing
 	}
 	c := &Consumer{
-		log: deps.Log, state: deps.State, encode: deps.Encode, cfg: cfg, rand: r,
+		log: newStrayLog(deps, cfg.ID), state: deps.State, encode: deps.Encode, cfg: cfg, rand: r,
 		logger: deps.Logger.With("consumer", cfg.Name),
 		keys:   newKeys(cfg.ID), tag: consumerTag(cfg.ID), limits: defaultBounds(),
 		scanWake: make(chan struct{}, 1), timerWake: make(chan struct{}, 1), commitWake: make(chan struct{}, 1),

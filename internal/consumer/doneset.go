@@ -302,6 +302,24 @@ func (d *doneSet) undone(from, to uint64) uint64 {
 	return n
 }
 
+// firstUndone lists the messages below seq that are not done, and false when they are more than most.
+func (d *doneSet) firstUndone(below uint64, most int) ([]uint64, bool) {
+	var seqs []uint64
+	for seq := d.skip(d.cursor); seq < below; seq = d.skip(seq + 1) {
+		if pg := d.pages[seq>>pageShift]; pg != nil {
+			if i := pg.bits.firstZero(seq & (pageSeqs - 1)); i != seq&(pageSeqs-1) {
+				seq = seq&^(pageSeqs-1) + i - 1
+				continue
+			}
+		}
+		if len(seqs) == most {
+			return nil, false
+		}
+		seqs = append(seqs, seq)
+	}
+	return seqs, true
+}
+
 // changed reports whether render would have something to write.
 func (d *doneSet) changed() bool {
 	return len(d.dirtyPages)+len(d.dirtySpreads)+len(d.gonePages)+len(d.goneSpreads) > 0

@@ -58,7 +58,7 @@ func (l *fakeLog) add(changes ...*cdc.Change) {
 		// Field by field: a change holds atomics.
 		l.changes = append(l.changes, cdc.Change{
 			Seq: c.Seq, Position: c.Position, Op: c.Op, OldKind: c.OldKind, TooBig: c.TooBig, XID: c.XID, CommitTime: c.CommitTime,
-			Relation: c.Relation, Old: c.Old, New: c.New, Size: c.Size, Prefix: c.Prefix,
+			Relation: c.Relation, Old: c.Old, New: c.New, Size: c.Size, Prefix: c.Prefix, Annotations: c.Annotations,
 		})
 	}
 	close(l.changed)

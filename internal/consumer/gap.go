@@ -82,7 +82,7 @@ func (c *Consumer) giveUp(g GapRecord) {
 // returns.
 func (c *Consumer) Release(ctx context.Context, before uint64, why string) error {
 	before = min(before, c.log.End().Seq+1)
-	from := c.cursor()
+	from := c.pin()
 	if before <= from {
 		return nil
 	}
@@ -105,7 +105,7 @@ func ReleaseStored(ctx context.Context, deps Deps, cfg Config, before uint64, wh
 		return err
 	}
 	before = min(before, c.log.End().Seq+1)
-	if from := c.cursor(); before > from {
+	if from := c.pin(); before > from {
 		fromLSN, toLSN := c.lsnAt(ctx, from), c.lsnAt(ctx, before-1)
 		c.mu.Lock()
 		c.letGo(before, why, fromLSN, toLSN)
@@ -114,16 +114,27 @@ func ReleaseStored(ctx context.Context, deps Deps, cfg Config, before uint64, wh
 	return c.lastCommit(ctx)
 }
 
-// letGo gives up everything before a number for the sake of the disk. Called with c.mu held.
+// letGo gives up everything before a number for the sake of the disk, but what was copied out of the log. Called with c.mu held.
 func (c *Consumer) letGo(before uint64, why string, fromLSN, toLSN cdc.LSN) {
-	c.giveUp(GapRecord{From: c.done.cursor, To: before - 1, Reason: GapReleased, Detail: why, FromLSN: fromLSN, ToLSN: toLSN})
+	c.giveUp(GapRecord{From: max(c.done.cursor, c.place.below), To: before - 1, Reason: GapReleased, Detail: why, FromLSN: fromLSN, ToLSN: toLSN})
 	c.next = max(c.next, c.done.cursor)
+	if c.done.cursor < before { // what was copied is still to be delivered
+		c.done.touchAll()
+		c.place.below, c.placeChanged = max(c.place.below, before), true
+	}
 }
 
 func (c *Consumer) cursor() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.done.cursor
+}
+
+// pin is the first message that is in the log only.
+func (c *Consumer) pin() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.done.cursor, c.place.below)
 }
 
 // lsnAt is the commit LSN of a change, or 0 if it cannot be read.

@@ -26,13 +26,13 @@ func (c *Consumer) load(ctx context.Context) error {
 		}
 	}
 	c.done, c.writtenGeneration = newDoneSet(c.place.cursor), c.place.generation
-	for _, step := range []func(context.Context) error{c.loadDone, c.loadFailures, c.loadDead, c.loadBurials, c.loadLeases, c.loadGaps} {
+	for _, step := range []func(context.Context) error{c.loadDone, c.loadStrays, c.loadFailures, c.loadDead, c.loadBurials, c.loadLeases, c.loadGaps} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	c.next = c.done.cursor
-	c.durable, c.durablyDisabled = c.place.cursor, c.place.disabled
+	c.durable, c.durablyDisabled = c.place.pin(), c.place.disabled
 	switch {
 	case c.cfg.Status == Disabled && !c.place.disabled:
 		c.setDisabled()
@@ -59,7 +59,7 @@ func StoredCursor(ctx context.Context, state engine.State, id string) (uint64, e
 	if place.disabled {
 		return math.MaxUint64, nil
 	}
-	return place.cursor, nil
+	return place.pin(), nil
 }
 
 // Exists tells whether a consumer was ever opened, and so has a place of its own.

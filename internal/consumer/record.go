@@ -15,7 +15,8 @@ import (
 // Every value begins with the version of its format; those that speak of seqs go on with the consumer's generation, and one of an earlier
 // generation is void.
 //
-//	cursor          generation, cursor, start, flags: everything below the cursor is done
+//	cursor          generation, cursor, start, flags, below: everything below the cursor is done; below says up to where stragglers were copied
+//	stray/<seq>     a straggler: a message that is not done, copied out of the log
 //	done/<page>     4,096 bits: which messages above the cursor are done
 //	spread/<n>      4,096 bits: which pages above the cursor are done
 //	lease/<n>       one receive: deadline, and the messages with the number of the attempt
@@ -50,6 +51,7 @@ const (
 	dirDeadBody = "deadbody/"
 	dirRedrive  = "redrive/"
 	dirGap      = "gap/"
+	dirStray    = "stray/"
 )
 
 func (k keys) name(s string) string { return k.prefix + s }
@@ -131,14 +133,18 @@ type cursorRecord struct {
 	skipBelow  cdc.LSN // of epoch skipEpoch: committed before the consumer was created
 	skipEpoch  uint32
 	disabled   bool
+	below      uint64 // of what is not done, everything below it was copied out of the log
 }
+
+// pin is the first number that the log has to keep.
+func (c cursorRecord) pin() uint64 { return max(c.cursor, c.below) }
 
 func (c cursorRecord) encode() []byte {
 	flags := uint64(0)
 	if c.disabled {
 		flags = 1
 	}
-	return appendUints(nil, recordVersion, uint64(c.generation), c.cursor, uint64(c.skipBelow), uint64(c.skipEpoch), flags)
+	return appendUints(nil, recordVersion, uint64(c.generation), c.cursor, uint64(c.skipBelow), uint64(c.skipEpoch), flags, c.below)
 }
 
 func decodeCursor(b []byte) (cursorRecord, error) {
@@ -148,6 +154,9 @@ func decodeCursor(b []byte) (cursorRecord, error) {
 	c.skipBelow = cdc.LSN(r.uint())
 	c.skipEpoch = uint32(r.uint()) //nolint:gosec // written from a uint32
 	c.disabled = r.uint()&1 != 0
+	if len(r.b) > 0 { // not in the first releases' records
+		c.below = r.uint()
+	}
 	return c, r.err
 }
 

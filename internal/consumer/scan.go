@@ -215,7 +215,9 @@ func (c *Consumer) passTrimmed(ctx context.Context, at, first, epoch uint64) boo
 	}
 	if at < retained {
 		to := min(first, retained) - 1
-		c.logger.ErrorContext(ctx, "changes were removed from the log before they were delivered", "from", at, "to", to)
+		if n := c.done.undone(at, to); n > 0 {
+			c.logger.ErrorContext(ctx, "changes were removed from the log before they were delivered", "from", at, "to", to, "messages", n)
+		}
 		c.giveUp(GapRecord{From: at, To: to, Reason: GapTrimmed})
 	}
 	c.done.setRange(at, first-1)

@@ -101,7 +101,7 @@ func (c *Consumer) Rewind(ctx context.Context, seq uint64) (generation uint32, e
 	}
 	seq = min(max(seq, c.log.FirstSeq(), 1), c.log.End().Seq+1)
 	c.place.generation++
-	c.place.skipBelow = 0
+	c.place.skipBelow, c.place.below = 0, 0
 	generation = c.place.generation
 	c.voidAll()
 	c.done = newDoneSet(seq)
@@ -128,6 +128,9 @@ func (c *Consumer) voidAll() {
 		}
 	}
 	clear(c.entries)
+	for _, seq := range c.log.dropAll() {
+		c.batch.delete(c.keys.number(dirStray, seq))
+	}
 	c.burials = nil
 	for _, e := range c.redrives {
 		if e.state == inFlight {

@@ -240,6 +240,9 @@ func (c *Consumer) complete(seq uint64) bool {
 		return false
 	}
 	c.done.set(seq, true)
+	if c.log.drop(seq) {
+		c.batch.delete(c.keys.number(dirStray, seq))
+	}
 	if e := c.entries[seq]; e != nil {
 		c.drop(e)
 	}

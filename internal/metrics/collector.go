@@ -84,7 +84,7 @@ func (e emitter) slot(s *Slot) {
 		e.gauge("sequin_replication_slot_size_mb", "MiB of WAL that the slot holds.", s.RetainedBytes/(1<<20), withDB...)
 	}
 	if s.SafeWALBytes >= 0 {
-		e.gauge("sequin_slot_safe_wal_bytes", "Bytes of WAL that may be written before the slot is lost.", s.SafeWALBytes, withDB...)
+		e.gauge("sequin_slot_safe_wal_bytes", "Bytes of WAL that may be written before the slot is lost; only where max_slot_wal_keep_size is set.", s.SafeWALBytes, withDB...)
 	}
 	e.gauge("sequin_slot_streaming", "1 while the stream runs.", truth(s.Streaming), l...)
 	e.gauge("sequin_slot_confirmed_lsn", "LSN that Postgres was told is safe.", s.ConfirmedLSN, l...)

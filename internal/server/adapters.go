@@ -41,3 +41,10 @@ func (l consumerLog) Segment(ctx context.Context, seq uint64) (first, last uint6
 type lostRangeError struct{ *changelog.GapError }
 
 func (g lostRangeError) Gap() (from, to uint64) { return g.From, g.To }
+
+// changeCodec keeps single changes outside the log.
+type changeCodec struct{}
+
+func (changeCodec) Encode(change *cdc.Change) []byte { return changelog.AppendChange(nil, change) }
+
+func (changeCodec) Decode(b []byte, into *cdc.Change) error { return changelog.DecodeChange(b, into) }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,24 +181,48 @@ func (j *janitor) tidy(ctx context.Context, res resource.Database, limit uint64)
 	if err != nil {
 		return nil, err
 	}
-	return lag, j.trim(ctx, res, limit, lag)
+	size := retainedSize(res, limit)
+	if err := j.copyOut(ctx, res, size, lag); err != nil {
+		return nil, err
+	}
+	return lag, j.trim(ctx, res, size, lag)
+}
+
+// copyOut has the sinks that pin what is due keep their stragglers themselves, and puts lag in order again.
+func (j *janitor) copyOut(ctx context.Context, res resource.Database, size uint64, lag []laggard) error {
+	due, err := j.live.log.Due(ctx, time.Now(), res.Retention.MaxAge, size)
+	if err != nil {
+		return fmt.Errorf("find what is due: %w", err)
+	}
+	for i := range lag {
+		l := &lag[i]
+		if l.run == nil || l.cursor >= due {
+			continue
+		}
+		if err := l.run.copyOut(ctx, due); err != nil && ctx.Err() == nil {
+			j.d.logger.Warn("the stragglers of a sink could not be copied out of the change log", "sink", l.name, "reason", err)
+		}
+		l.cursor = l.run.cursor()
+	}
+	sort.Slice(lag, func(a, b int) bool { return lag[a].cursor < lag[b].cursor })
+	return nil
+}
+
+// retainedSize is how much of the log stays for nobody in particular.
+func retainedSize(res resource.Database, limit uint64) uint64 {
+	if size := uint64(max(res.Retention.MaxSize, 0)); size > 0 {
+		return min(size, limit/2) // what nobody needs must not eat the budget of what somebody does
+	}
+	return limit / 2
 }
 
 // trim lets go of what is old or too much and nobody needs.
-func (j *janitor) trim(ctx context.Context, res resource.Database, limit uint64, lag []laggard) error {
+func (j *janitor) trim(ctx context.Context, res resource.Database, size uint64, lag []laggard) error {
 	keep := uint64(math.MaxUint64)
 	if len(lag) > 0 {
 		keep = lag[0].cursor
 	}
-	size := uint64(0)
-	if res.Retention.MaxSize > 0 {
-		size = uint64(res.Retention.MaxSize)
-	}
-	if size == 0 || size > limit/2 {
-		size = limit / 2 // what nobody needs must not eat the budget of what somebody does
-	}
-	_, err := j.live.log.Retain(ctx, time.Now(), res.Retention.MaxAge, size, keep)
-	if err != nil {
+	if _, err := j.live.log.Retain(ctx, time.Now(), res.Retention.MaxAge, size, keep); err != nil {
 		return fmt.Errorf("trim: %w", err)
 	}
 	return nil
@@ -246,7 +271,7 @@ func (j *janitor) reportShare(size, limit uint64, lag []laggard) {
 		left := "at the present rate it is not filling up"
 		j.mu.Lock()
 		if rate := j.measured.rate; rate > 0 {
-			left = fmt.Sprintf("at the present rate it is full in %s", time.Duration(float64(limit-size)/rate*float64(time.Second)).Round(time.Minute))
+			left = "at the present rate it is full in " + roughly(time.Duration(float64(limit-size)/rate*float64(time.Second)))
 		}
 		j.mu.Unlock()
 		code := "log_filling"
@@ -263,6 +288,14 @@ func (j *janitor) reportShare(size, limit uint64, lag []laggard) {
 		j.d.logger.Warn("the change log fills up", "what", warnings[0].Message, "code", warnings[0].Code, "detail", warnings[0].Detail, "hint", warnings[0].Hint)
 	}
 	j.warnings = warnings
+}
+
+// roughly is a duration as exact as it needs to be.
+func roughly(d time.Duration) string {
+	if d < 10*time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 }
 
 // hold stops the reading of WAL and says whose fault it is.

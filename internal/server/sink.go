@@ -88,7 +88,7 @@ func (r *sinkRun) open(ctx context.Context, from place) error {
 	cfg := consumerConfig(want)
 	cfg.StartAt, cfg.SkipBelow = from.seq, from.lsn
 	c, err := consumer.Open(ctx, consumer.Deps{
-		Log: r.log, State: r.db.server.engine.State(), Logger: r.logger,
+		Log: r.log, State: r.db.server.engine.State(), Logger: r.logger, Codec: changeCodec{},
 		Encode: func(ch *cdc.Change) ([]byte, error) {
 			return r.shape.Load().encode(nil, &consumer.Delivery{Change: ch})
 		},

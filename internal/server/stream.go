@@ -12,6 +12,17 @@ func (r *sinkRun) cursor() uint64 {
 	return c.Cursor()
 }
 
+// copyOut lets go of the log before a number but for a few messages, if a few are all that is not done.
+func (r *sinkRun) copyOut(ctx context.Context, before uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, copyOutTime)
+	defer cancel()
+	c, _ := r.now()
+	return c.CopyOut(ctx, before)
+}
+
+// copyOutTime bounds the wait for storage that is full.
+const copyOutTime = 5 * time.Second
+
 func (r *sinkRun) release(ctx context.Context, before uint64, why string) error {
 	c, _ := r.now()
 	return c.Release(ctx, before, why)

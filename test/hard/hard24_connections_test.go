@@ -57,9 +57,12 @@ func TestHard24VerifyFullWithAnAuthorityOfOnesOwn(t *testing.T) {
 // takes effect with the reload. A wrong one shows, and says whose it is.
 func TestHard24PasswordRotation(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Start(t, pgtest.Options{HBA: []string{
-		"local all all trust", "host all capturer 127.0.0.1/32 scram-sha-256", "host all all 127.0.0.1/32 trust",
-	}})
+	server := pgtest.Start(t, pgtest.Options{
+		HBA: []string{
+			"local all all trust", "host all capturer 127.0.0.1/32 scram-sha-256", "host all all 127.0.0.1/32 trust",
+		},
+		Settings: map[string]string{"password_encryption": "scram-sha-256"}, // 12 and 13 store MD5 otherwise
+	})
 	file := filepath.Join(t.TempDir(), "password")
 	write := func(password string) { require.NoError(t, os.WriteFile(file, []byte(password+"\n"), 0o600)) }
 	r := prepare(t, setup{server: server, ddl: "create table t (id int primary key)", database: "    password_file: " + file})

@@ -1,0 +1,116 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequinstream/sequin/internal/pgtest"
+)
+
+// fat is a table of rows that take 100 kB of the change log each, in spite of its compression.
+const fat = `create table t (id int primary key, v text); alter table t alter v set storage external;
+create table noise as select string_agg(encode(sha512((random() || '-' || i)::text::bytea), 'base64'), '') as v from generate_series(1, 1200) i`
+
+// fill inserts n fat rows, each in a transaction of its own.
+func fill(n int) string {
+	return fmt.Sprintf("do $$ begin for i in 1..%d loop insert into t select i, i || v from noise; commit; end loop; end $$", n)
+}
+
+func numbers(from, to int) []string {
+	var all []string
+	for i := from; i <= to; i++ {
+		all = append(all, strconv.Itoa(i))
+	}
+	return all
+}
+
+// When the log is full because a sink lags, reading stops, Postgres keeps the WAL, and all of it comes once there is room. With
+// on_wal_budget: wait nobody is released however much that is.
+func TestFullLogHoldsTheReadingUntilThereIsRoom(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), fat, pull)
+	r.config.Database = "    max_disk: 64MiB\n    wal_budget: 1MiB\n    on_wal_budget: wait"
+	r.begin()
+	const rows = 800 // about 80 MB
+	r.db.Exec(t, fill(rows))
+	e := r.troubled("db", "log_full")
+	require.Contains(t, e.Problems[0].Hint+e.Problems[0].Detail, `"pull"`, "the sink that fills it is named")
+	held := r.lsn("select confirmed_flush_lsn from pg_replication_slots where slot_name = $1", r.config.Slot)
+	require.Less(t, held, r.lsn("pg_current_wal_lsn()"), "what is not kept is not confirmed")
+	time.Sleep(time.Second) // a round of the janitor or two
+	require.False(t, r.entity("pull").has("sink_gap"))
+	require.Equal(t, numbers(1, rows), r.receive("pull", rows))
+	r.healthy()
+	r.caughtUp()
+}
+
+// When the slot in turn holds more WAL than its budget, the sink furthest behind pays, and nobody else.
+func TestWALBudgetReleasesTheSinkFurthestBehind(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), fat, pull+"  - {name: dead, database: db, destination: {type: sequin_stream}}\n")
+	r.config.Database = "    max_disk: 64MiB\n    wal_budget: 16MiB"
+	r.begin()
+	const rows = 1000
+	conn, written := r.db.Conn(t), make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(context.WithoutCancel(t.Context()), fill(rows))
+		written <- err
+	}()
+	require.Equal(t, numbers(1, rows), r.receive("pull", rows), "the neighbour misses nothing")
+	require.NoError(t, <-written)
+	e := r.troubled("dead", "sink_gap")
+	require.Contains(t, fmt.Sprint(e.Problems), "wal_budget")
+	require.False(t, r.entity("pull").has("sink_gap"))
+	r.caughtUp()
+	batch, err := r.stream("dead").Receive(t.Context(), 1, patience)
+	require.NoError(t, err)
+	require.Len(t, batch, 1)
+	require.NotEqual(t, []string{"1"}, idsOf(batch), "it goes on behind the gap")
+}
+
+// What nobody needs any more is trimmed by age; what a sink that is not declared has not had is kept for it.
+func TestRetentionKeepsWhatASinkThatIsNotDeclaredNeeds(t *testing.T) {
+	t.Parallel()
+	two := pull + "  - {name: two, database: db, destination: {type: sequin_stream}}\n"
+	r := newRig(t, pgtest.Shared(t), table, two)
+	r.config.Database = "    retention: {max_age: 1s}"
+	r.begin()
+	r.db.Exec(t, "insert into t values (1)")
+	require.Equal(t, []string{"1"}, r.receive("two", 1))
+	r.config.Sinks = pull
+	r.apply()
+	for i := 2; i <= 8; i++ { // blocks that are whole and old
+		r.db.Exec(t, "insert into t values ($1)", i)
+		time.Sleep(250 * time.Millisecond)
+	}
+	require.Equal(t, numbers(1, 8), r.receive("pull", 8))
+	time.Sleep(6 * time.Second) // longer than a round of the janitor
+	require.InDelta(t, 2, r.metric("sequin_log_first_seq"), 1, "only what both have had is gone")
+	r.config.Sinks = two
+	r.apply()
+	require.Equal(t, numbers(2, 8), r.receive("two", 7))
+	r.eventually("the rest is trimmed", func() bool { return r.metric("sequin_log_first_seq") > 5 })
+}
+
+// With Prune a sink that is not declared any more is gone: declared again, it starts anew.
+func TestPruneForgetsWhatIsNotDeclared(t *testing.T) {
+	t.Parallel()
+	two := pull + "  - {name: two, database: db, destination: {type: sequin_stream}}\n"
+	r := newRig(t, pgtest.Shared(t), table, two)
+	r.opts.Prune = true
+	r.begin()
+	r.db.Exec(t, "insert into t values (1)")
+	r.caughtUp()
+	r.config.Sinks = pull
+	r.apply()
+	r.config.Sinks = pull + "  - {name: two, database: db, start: now, destination: {type: sequin_stream}}\n"
+	r.apply()
+	r.db.Exec(t, "insert into t values (2)")
+	require.Equal(t, []string{"2"}, r.receive("two", 1), "what it had not delivered went with it")
+	require.Equal(t, []string{"1", "2"}, r.receive("pull", 2))
+}
