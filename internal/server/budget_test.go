@@ -2,8 +2,13 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,4 +118,49 @@ func TestPruneForgetsWhatIsNotDeclared(t *testing.T) {
 	r.db.Exec(t, "insert into t values (2)")
 	require.Equal(t, []string{"2"}, r.receive("two", 1), "what it had not delivered went with it")
 	require.Equal(t, []string{"1", "2"}, r.receive("pull", 2))
+}
+
+// A message that is refused for long does not keep the log; it is delivered once it is accepted, also after a restart, and nothing comes twice.
+func TestStragglerLetsTheLogGo(t *testing.T) {
+	t.Parallel()
+	var accept atomic.Bool
+	var mu sync.Mutex
+	accepted := map[string]int{}
+	url := hook(t, func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		var m struct{ Record struct{ ID json.Number } }
+		_ = json.Unmarshal(body, &m)
+		if m.Record.ID == "1" && !accept.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		accepted[m.Record.ID.String()]++
+	})
+	r := newRig(t, pgtest.Shared(t), table, "  - {name: push, database: db, destination: {type: webhook, http_endpoint: hook, batch: false}}\n")
+	r.config.Endpoints = map[string]string{"hook": url}
+	r.config.Database = "    retention: {max_age: 1s}"
+	r.begin()
+	const rows = 40
+	for i := 1; i <= rows; i++ {
+		r.db.Exec(t, "insert into t values ($1, 'v')", i)
+		time.Sleep(50 * time.Millisecond)
+	}
+	r.eventually("the log goes", func() bool { return r.metric("sequin_log_first_seq") > rows/2 })
+	r.end()
+	r.start()
+	accept.Store(true)
+	r.eventually("the straggler is delivered", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return accepted["1"] == 1
+	})
+	r.healthy()
+	mu.Lock()
+	defer mu.Unlock()
+	for i := 1; i <= rows; i++ {
+		require.Equal(t, 1, accepted[strconv.Itoa(i)], "row %d", i)
+	}
+	require.False(t, r.entity("push").has("sink_gap"))
 }
