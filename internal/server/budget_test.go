@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,9 +20,9 @@ import (
 const fat = `create table t (id int primary key, v text); alter table t alter v set storage external;
 create table noise as select string_agg(encode(sha512((random() || '-' || i)::text::bytea), 'base64'), '') as v from generate_series(1, 1200) i`
 
-// fill inserts n fat rows, each in a transaction of its own.
-func fill(n int) string {
-	return fmt.Sprintf("do $$ begin for i in 1..%d loop insert into t select i, i || v from noise; commit; end loop; end $$", n)
+// fill inserts fat rows, each in a transaction of its own.
+func fill(from, to int) string {
+	return fmt.Sprintf("do $$ begin for i in %d..%d loop insert into t select i, i || v from noise; commit; end loop; end $$", from, to)
 }
 
 func numbers(from, to int) []string {
@@ -42,7 +41,7 @@ func TestFullLogHoldsTheReadingUntilThereIsRoom(t *testing.T) {
 	r.config.Database = "    max_disk: 64MiB\n    wal_budget: 1MiB\n    on_wal_budget: wait"
 	r.begin()
 	const rows = 800 // about 80 MB
-	r.db.Exec(t, fill(rows))
+	r.db.Exec(t, fill(1, rows))
 	e := r.troubled("db", "log_full")
 	require.Contains(t, e.Problems[0].Hint+e.Problems[0].Detail, `"pull"`, "the sink that fills it is named")
 	held := r.lsn("select confirmed_flush_lsn from pg_replication_slots where slot_name = $1", r.config.Slot)
@@ -58,16 +57,13 @@ func TestFullLogHoldsTheReadingUntilThereIsRoom(t *testing.T) {
 func TestWALBudgetReleasesTheSinkFurthestBehind(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pgtest.Shared(t), fat, pull+"  - {name: dead, database: db, destination: {type: sequin_stream}}\n")
-	r.config.Database = "    max_disk: 64MiB\n    wal_budget: 16MiB"
+	r.config.Database = "    max_disk: 64MiB\n    wal_budget: 1MiB"
 	r.begin()
-	const rows = 1000
-	conn, written := r.db.Conn(t), make(chan error, 1)
-	go func() {
-		_, err := conn.Exec(context.WithoutCancel(t.Context()), fill(rows))
-		written <- err
-	}()
-	require.Equal(t, numbers(1, rows), r.receive("pull", rows), "the neighbour misses nothing")
-	require.NoError(t, <-written)
+	const rows, step = 1000, 50
+	for from := 1; from <= rows; from += step {
+		r.db.Exec(t, fill(from, from+step-1))
+		require.Equal(t, numbers(from, from+step-1), r.receive("pull", step), "the neighbour misses nothing")
+	}
 	e := r.troubled("dead", "sink_gap")
 	require.Contains(t, fmt.Sprint(e.Problems), "wal_budget")
 	require.False(t, r.entity("pull").has("sink_gap"))

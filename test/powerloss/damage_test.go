@@ -406,7 +406,8 @@ func (r *rig) tornAway(confirmed cdc.LSN, share float64) {
 	require.Contains(t, body, confirmed.String())
 	missing, told := r.received(m)
 	require.True(t, told)
-	require.Positive(t, missing, "share %v", share)
+	// What was torn off may hold no changes at all, only how far the slot had come.
+	require.GreaterOrEqual(t, missing, r.ledger.committed-r.logged(m), "share %v", share)
 	now, _ := r.slotState(t.Context())
 	require.Equal(t, confirmed, now, "nothing is confirmed past a gap")
 }
