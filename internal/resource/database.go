@@ -7,7 +7,7 @@ import (
 
 // Database is a source: one Postgres database, read through one slot and one publication.
 type Database struct {
-	ID   string
+	Meta
 	Name string
 
 	Hostname string // a host name or address, or the absolute path of a unix socket's directory

@@ -8,7 +8,7 @@ import (
 
 // HTTPEndpoint is where webhooks go. Any number of sinks may share one.
 type HTTPEndpoint struct {
-	ID               string
+	Meta
 	Name             string
 	URL              string
 	Headers          map[string]string

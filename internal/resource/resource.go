@@ -3,14 +3,25 @@
 // of files, storage or what is running.
 package resource
 
+import "time"
+
 // Set is everything that one account declares. References between its members are by name.
 type Set struct {
-	Account       Account
-	Users         []User
-	APITokens     []APIToken
-	Databases     []Database
-	HTTPEndpoints []HTTPEndpoint
-	Sinks         []Sink
+	Account          Account
+	Users            []User     // as a document declares them; what is stored of them lives beside the sets
+	APITokens        []APIToken // likewise
+	Databases        []Database
+	ChangeRetentions []ChangeRetention
+	HTTPEndpoints    []HTTPEndpoint
+	Functions        []Function
+	Sinks            []Sink
+}
+
+// Meta is what a stored resource has beside its declaration. The zero value is that of one that was never stored.
+type Meta struct {
+	ID         string    // a version 4 UUID in lower case, for ever
+	InsertedAt time.Time // UTC, whole seconds
+	UpdatedAt  time.Time // likewise
 }
 
 // DefaultAccount is the account that exists when none is declared.
@@ -22,17 +33,31 @@ type Account struct {
 	Name string
 }
 
-// User may sign in to the console.
+// User may sign in. Only a hash of the password is ever stored.
 type User struct {
 	Email    string
 	Password Secret
+	Role     Role
 }
+
+// Role is what a user may do in an account.
+type Role string
+
+// The roles.
+const (
+	RoleOwner  Role = "owner"  // everything: users, tokens and secrets too
+	RoleEditor Role = "editor" // change what is declared, and messages
+	RoleViewer Role = "viewer" // see everything but secrets
+)
+
+// Roles lists the roles.
+func Roles() []Role { return []Role{RoleOwner, RoleEditor, RoleViewer} }
 
 // APIToken opens the HTTP API. Only its hash is ever stored.
 type APIToken struct {
 	ID     string
 	Name   string
-	Token  Secret
+	Token  Secret // "" in a document: one is made
 	Scopes []Scope
 }
 
@@ -65,6 +90,26 @@ func (s *Set) HTTPEndpoint(name string) (*HTTPEndpoint, bool) {
 	for i := range s.HTTPEndpoints {
 		if s.HTTPEndpoints[i].Name == name {
 			return &s.HTTPEndpoints[i], true
+		}
+	}
+	return nil, false
+}
+
+// Function finds a function by name.
+func (s *Set) Function(name string) (*Function, bool) {
+	for i := range s.Functions {
+		if s.Functions[i].Name == name {
+			return &s.Functions[i], true
+		}
+	}
+	return nil, false
+}
+
+// ChangeRetention finds a change retention by name.
+func (s *Set) ChangeRetention(name string) (*ChangeRetention, bool) {
+	for i := range s.ChangeRetentions {
+		if s.ChangeRetentions[i].Name == name {
+			return &s.ChangeRetentions[i], true
 		}
 	}
 	return nil, false

@@ -9,7 +9,7 @@ import (
 
 // Sink is one consumer of a database's changes: what it wants, in which form, and where it goes.
 type Sink struct {
-	ID       string
+	Meta
 	Name     string
 	Database string // by name
 	Status   Status
