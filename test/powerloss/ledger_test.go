@@ -127,6 +127,9 @@ func (l *ledger) announce(es []element) {
 			h = &history{index: map[element]int{}}
 			l.keys[e.key] = h
 		}
+		if _, twice := h.index[e]; twice {
+			l.violated("the test", "%+v is announced twice, and nobody could tell the two apart", e)
+		}
 		h.index[e] = len(h.elements)
 		h.elements = append(h.elements, e)
 		h.ids = append(h.ids, "")

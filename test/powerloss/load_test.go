@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// load is what the application does meanwhile: writers with keys of their own, so that the order of each key's changes is known.
+// load is what the application does meanwhile: writers with keys of their own, so that the order of each key's changes is known. One load after
+// the other on a rig goes on with the same rows and versions; there is one at a time.
 type load struct {
 	r      *rig
 	stop   context.CancelFunc
@@ -36,7 +37,10 @@ func (r *rig) load(t *testing.T) *load {
 	for n := range writers {
 		conn, err := pgx.Connect(t.Context(), r.db.URL)
 		require.NoError(t, err)
-		w := &writer{load: l, conn: conn, rng: r.random(), first: n * keysPerWriter, version: int64(n), there: map[int]int64{}}
+		if r.written[n] == nil {
+			r.written[n] = &rows{version: int64(n), there: map[int]int64{}}
+		}
+		w := &writer{load: l, conn: conn, rng: r.random(), first: n * keysPerWriter, rows: r.written[n]}
 		l.wg.Go(func() {
 			defer conn.Close(context.Background())
 			if err := w.run(ctx); err != nil && ctx.Err() == nil {
@@ -60,11 +64,16 @@ func (l *load) end(t *testing.T) {
 
 // writer changes its own keys.
 type writer struct {
-	load    *load
-	conn    *pgx.Conn
-	rng     *rand.Rand
-	first   int
-	version int64
+	load  *load
+	conn  *pgx.Conn
+	rng   *rand.Rand
+	first int
+	*rows
+}
+
+// rows are what a writer leaves to the one that goes on with its keys.
+type rows struct {
+	version int64         // the last one that was given
 	there   map[int]int64 // the rows that exist, with their versions
 }
 
@@ -155,4 +164,21 @@ func noise(rng *rand.Rand, n int) string {
 		b[i] = letters[rng.IntN(len(letters))]
 	}
 	return string(b)
+}
+
+// Every change is one of its own, however many loads there were: two that looked the same would count as one message missing that was received.
+func TestLoadsNeverWriteTheSameChangeTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, build{}, seed(t))
+	for n := range 3 {
+		l := r.load(t)
+		require.True(t, r.ledger.await(patience, func() bool { return r.ledger.committed >= 150*(n+1) }))
+		l.end(t)
+		r.ledger.require(t)
+	}
+	distinct := 0
+	for _, h := range r.ledger.keys {
+		distinct += len(h.index)
+	}
+	require.Equal(t, r.ledger.committed, distinct)
 }

@@ -43,6 +43,7 @@ type rig struct {
 	publication string
 	database    string // more keys of the database
 	sinks       string
+	written     [writers]*rows
 	ledger      *ledger
 	receiver    *receiver
 	hook        *httptest.Server
