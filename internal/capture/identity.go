@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/engine"
+	"github.com/sequinstream/sequin/internal/postgres/publication"
 )
 
 // Remembered is what the log was read from, as it is remembered beside the log: which server, which history, which slot, and from where on
@@ -74,6 +76,53 @@ func (r records) putSource(ctx context.Context, s Remembered) error {
 		return fmt.Errorf("remember the source: %w", err)
 	}
 	return nil
+}
+
+// A reading is the time from a slot's adoption until another is adopted or the database is forgotten. The mark on the source tells of it by slot
+// and beginning, and so does the state, for ever: as the source while it lasts, under its own key once it has ended on purpose. A mark of ours
+// that the state cannot explain means that the state has lost what came after it was made, and the log with it.
+func endedKey(slot string, since time.Time) string {
+	return "reading/" + slot + "/" + since.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
+}
+
+// putEnded remembers that a reading has ended on purpose.
+func (r records) putEnded(ctx context.Context, was Remembered) error {
+	if err := r.state.Apply(ctx, engine.Put(endedKey(was.Slot, was.Since), []byte(r.id))); err != nil {
+		return fmt.Errorf("remember the end of the reading of slot %q: %w", was.Slot, err)
+	}
+	return nil
+}
+
+// explains tells whether the reading of the mark is remembered, be it that of another database.
+func (r records) explains(ctx context.Context, mark publication.Mark) (bool, error) {
+	key := endedKey(mark.Slot, mark.Since)
+	_, err := r.state.Get(ctx, key)
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, engine.ErrNotFound) {
+		return false, fmt.Errorf("look for the end of a reading: %w", err)
+	}
+	for entry, err := range r.state.List(ctx, "database/") {
+		if err != nil {
+			return false, fmt.Errorf("look for the reading of a slot: %w", err)
+		}
+		var other Remembered
+		if strings.HasSuffix(entry.Key, "/source") && json.Unmarshal(entry.Value, &other) == nil && endedKey(other.Slot, other.Since) == key {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Forget removes what is remembered of a database, on a person's word. That its slot was read stays known.
+func Forget(ctx context.Context, state engine.State, id string) error {
+	r := records{state, id}
+	was, known, err := r.source(ctx)
+	if err == nil && known {
+		err = r.putEnded(ctx, was)
+	}
+	return errors.Join(err, state.DeletePrefix(ctx, "database/"+id+"/"))
 }
 
 // bound returns the highest LSN that a status update may have carried while the log itself did not yet reach it.

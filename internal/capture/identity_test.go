@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -280,6 +281,104 @@ func TestMarkOfAnotherInstance(t *testing.T) {
 	r.start()
 	r.stopped("slot_marked_by_another")
 	require.Equal(t, []string{"I t 1"}, r.entries())
+}
+
+// A data directory that still has its identity and lost its store, or the part of it that tells of the slot, is no new one: adopting the slot
+// would hide what only the lost log had.
+func TestLogThatIsGoneStops(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table)
+	r.start()
+	r.streaming()
+	r.db.Exec(t, "insert into t values (1)")
+	r.caughtUp()
+	r.stop()
+	instance := r.engine.Instance()
+	fs := r.disk.FS()
+	require.NoError(t, fs.RemoveAll(fs.PathJoin(powerloss.Dir, "store")))
+	require.NoError(t, fs.Remove(fs.PathJoin(powerloss.Dir, "SYNCED")))
+	confirmed := r.confirmed()
+	r.start()
+	require.Equal(t, instance, r.engine.Instance())
+	st := r.stopped("log_lost")
+	require.Contains(t, st.Problem.Detail, confirmed.String())
+	require.False(t, st.Transient)
+	r.db.Exec(t, "insert into t values (2)")
+	require.Empty(t, r.entries(), "nothing is streamed past a mismatch")
+	require.Equal(t, confirmed, r.confirmed())
+	// The repair that it names.
+	r.db.Exec(t, "comment on publication "+r.pub+" is null")
+	r.streaming()
+	r.caughtUp()
+	require.Equal(t, []string{"I t 2"}, r.entries())
+	r.eventually("the mark is back", func() bool { return r.comment() != "" })
+}
+
+// The same when what is left of the store is older than the adoption of the slot, and knows of another one.
+func TestStoreFromBeforeTheSlotStops(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table)
+	r.start()
+	r.streaming()
+	r.db.Exec(t, "insert into t values (1)")
+	r.caughtUp()
+	r.stop()
+	older, err := r.disk.Copy()
+	require.NoError(t, err)
+	first := r.slot
+	r.slot = r.db.Slot(t)
+	r.start()
+	r.streaming()
+	r.db.Exec(t, "insert into t values (2)")
+	r.caughtUp()
+	r.eventually("it is marked", func() bool { return strings.Contains(r.comment(), r.slot) })
+	r.stop()
+	whole := r.disk
+	r.disk = older
+	r.start()
+	st := r.stopped("log_lost")
+	require.Contains(t, st.Problem.Detail, r.confirmed().String())
+	require.Equal(t, []string{"I t 1"}, r.entries())
+	r.stop()
+
+	// With the whole store, the first slot is one whose reading ended on purpose, wherever it stands now.
+	r.disk, r.slot = whole, first
+	r.db.Exec(t, "insert into t values (3)")
+	r.db.Exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", first)
+	r.start()
+	r.streaming()
+	r.db.Exec(t, "insert into t values (4)")
+	r.caughtUp()
+	require.Equal(t, []string{"I t 1", "I t 2", "I t 4"}, r.entries())
+}
+
+// A database that was forgotten on purpose can be declared anew, under its old slot, and a loss after that is noticed all the same.
+func TestForgottenDatabaseIsAdoptedAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table)
+	r.start()
+	r.streaming()
+	r.db.Exec(t, "insert into t values (1)")
+	r.caughtUp()
+	mark := r.comment()
+	r.stop()
+	e, err := r.disk.Open(t.Context(), powerloss.Options{})
+	require.NoError(t, err)
+	require.NoError(t, e.DropLog(t.Context(), "db"))
+	require.NoError(t, capture.Forget(t.Context(), e.State(), "db"))
+	require.NoError(t, e.Close())
+	forgotten, err := r.disk.Copy()
+	require.NoError(t, err)
+	r.start()
+	r.streaming()
+	r.db.Exec(t, "insert into t values (2)")
+	r.caughtUp()
+	require.Equal(t, []string{"I t 2"}, r.entries())
+	r.eventually("the mark tells of the new reading", func() bool { return r.comment() != mark })
+	r.stop()
+	r.disk = forgotten
+	r.start()
+	r.stopped("log_lost")
 }
 
 // A mark that could not be left at first, or that went with its publication, is left later.

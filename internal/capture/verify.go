@@ -139,6 +139,11 @@ func (s *session) verify(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 	if marked && mark.Instance != s.c.deps.Instance {
 		return s.anothers(mark, now)
 	}
+	if marked && (!known || was.Slot != s.cfg.Slot) {
+		if err := s.explained(ctx, mark, now); err != nil {
+			return err
+		}
+	}
 	if known {
 		if was, err = s.lineage(ctx, repl, id, was); err != nil {
 			return err
@@ -150,10 +155,33 @@ func (s *session) verify(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 	}
 	s.c.floor.Store(uint64(now.ConfirmedFlush))
 	s.remember(source)
-	if !marked {
+	if !marked || !mark.Since.Equal(source.Since.Truncate(time.Microsecond)) {
 		s.mark(ctx, conn, source)
 	}
 	return nil
+}
+
+// explained stops at a mark of ours that nothing here explains: the slot was read, and its record is gone. The identity of a data directory
+// outlives a store that was lost or whose end was torn off, so the instance alone proves nothing; adopted anew, the slot would hide what was
+// confirmed. Where it was confirmed no further than this log reaches, nothing is missing.
+func (s *session) explained(ctx context.Context, mark publication.Mark, now slot.Slot) error {
+	end := s.c.end()
+	if now.ConfirmedFlush <= end {
+		return nil
+	}
+	explained, err := s.c.records.explains(ctx, mark)
+	if err != nil || explained {
+		return err
+	}
+	from := "the slot's creation"
+	if end > 0 {
+		from = end.String()
+	}
+	return problem.New("log_lost", "replication slot %q was read by this installation, which does not know of it any more: its data directory was lost in part", s.cfg.Slot).
+		WithDetail("marked by this instance since %s; changes committed between %s and %s are missing here",
+			mark.Since.UTC().Format(time.RFC3339), from, now.ConfirmedFlush).
+		WithHint("bring the data directory back as it was; or, if nothing before %s is needed here, remove the mark with COMMENT ON PUBLICATION %s IS NULL and the slot is adopted",
+			now.ConfirmedFlush, pgx.Identifier{s.cfg.Publication}.Sanitize())
 }
 
 // source decides whether the slot may be read, and returns what is remembered of it from now on.
@@ -265,6 +293,11 @@ func (s *session) adopt(ctx context.Context, id postgres.Identity, now slot.Slot
 		fresh.Gaps = append(slices.Clone(was.Gaps[max(0, len(was.Gaps)-maxGaps+1):]), SourceGap{From: end, To: now.ConfirmedFlush, At: fresh.Since})
 		s.c.deps.Logger.Error("the database reads another slot now; changes between the log's end and the slot's position are missing", "slot", s.cfg.Slot,
 			"was", was.Slot, "from", end.String(), "to", now.ConfirmedFlush.String())
+	}
+	if known {
+		if err := s.c.records.putEnded(ctx, was); err != nil {
+			return fresh, err
+		}
 	}
 	if err := s.c.records.putBound(ctx, max(now.ConfirmedFlush, end)); err != nil {
 		return fresh, err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -118,6 +119,23 @@ func TestPruneForgetsWhatIsNotDeclared(t *testing.T) {
 	r.db.Exec(t, "insert into t values (2)")
 	require.Equal(t, []string{"2"}, r.receive("two", 1), "what it had not delivered went with it")
 	require.Equal(t, []string{"1", "2"}, r.receive("pull", 2))
+}
+
+// A database that was removed with Prune and is declared again under its old slot starts anew there: what was its log's went on purpose.
+func TestPrunedDatabaseIsDeclaredAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table, pull)
+	r.opts.Prune = true
+	r.begin()
+	r.db.Exec(t, "insert into t values (1)")
+	r.caughtUp()
+	spare := r.config
+	spare.Slot, spare.Sinks = r.db.Slot(t), ""
+	require.NoError(t, r.server.Apply(t.Context(), r.parse(strings.Replace(spare.YAML(t), "name: db", "name: spare", 1))))
+	r.apply()
+	r.healthy()
+	r.db.Exec(t, "insert into t values (2)")
+	require.Equal(t, []string{"2"}, r.receive("pull", 1), "what it had not delivered went with it")
 }
 
 // A message that is refused for long does not keep the log; it is delivered once it is accepted, also after a restart, and nothing comes twice.

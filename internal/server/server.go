@@ -19,6 +19,7 @@ import (
 	"github.com/sequinstream/sequin/internal/api"
 	"github.com/sequinstream/sequin/internal/auth"
 	"github.com/sequinstream/sequin/internal/backoff"
+	"github.com/sequinstream/sequin/internal/capture"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
 	"github.com/sequinstream/sequin/internal/metrics"
@@ -428,8 +429,7 @@ func (s *Server) forgetDatabases(ctx context.Context, set *resource.Set) error {
 				"hint", "declare it again; or start with --prune to remove its change log, and drop its slot: select pg_drop_replication_slot('…')")
 			continue
 		}
-		errs = append(errs, s.engine.DropLog(ctx, id.ID), s.engine.State().DeletePrefix(ctx, "database/"+id.ID+"/"),
-			s.store.Forget(ctx, store.Database, id.Name))
+		errs = append(errs, s.engine.DropLog(ctx, id.ID), capture.Forget(ctx, s.engine.State(), id.ID), s.store.Forget(ctx, store.Database, id.Name))
 		s.logger.Info("removed a database's change log", "database", id.Name)
 	}
 	return errors.Join(errs...)

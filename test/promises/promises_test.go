@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -301,6 +302,11 @@ func TestP6MismatchStopsTheStream(t *testing.T) {
 		"data directory lost": {"slot_marked_by_another", func(t *testing.T, in installation) {
 			t.Helper()
 			require.NoError(t, os.RemoveAll(in.DataDir()))
+		}},
+		"data directory lost, but for its identity": {"log_lost", func(t *testing.T, in installation) {
+			t.Helper()
+			require.NoError(t, os.RemoveAll(filepath.Join(in.DataDir(), "store")))
+			require.NoError(t, os.Remove(filepath.Join(in.DataDir(), "SYNCED")))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
