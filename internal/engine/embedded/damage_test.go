@@ -227,6 +227,38 @@ func TestFlippedBitInWAL(t *testing.T) {
 	require.Greater(t, saved, 50)
 }
 
+// TestMissingWAL: a WAL that a lying disk never had a name for, or a store that somebody removed, is no older state of the store.
+func TestMissingWAL(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	fillForDamage(t, dir, true)
+	e := open(t, dir)
+	require.NoError(t, e.State().Apply(t.Context(), engine.Put("k/new", nil)))
+	require.NoError(t, e.Close())
+	logs := files(t, dir, ".log")
+	for name, gone := range map[string]string{"newest": filepath.Join("store", logs[len(logs)-1]), "store": "store"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			copied := t.TempDir()
+			require.NoError(t, os.CopyFS(copied, os.DirFS(dir)))
+			require.NoError(t, os.RemoveAll(filepath.Join(copied, gone)))
+			_, err := embedded.Open(t.Context(), embedded.Options{Dir: copied, AllowEphemeral: true})
+			require.Equal(t, "wal_damaged", problem.Code(err), "%v", err)
+			require.ErrorContains(t, err, "is gone")
+			e, err := embedded.Open(t.Context(), embedded.Options{Dir: copied, AllowEphemeral: true, Salvage: true})
+			require.NoError(t, err)
+			o := readDamaged(t, e)
+			require.Zero(t, o.lostBlocks+o.lostKeys)
+			if name == "newest" {
+				require.Equal(t, outcome{blocks: damagedBlocks, keys: damagedKeys}, o)
+			}
+			require.NoError(t, e.Close())
+			e = open(t, copied) // without anybody's word
+			require.NoError(t, e.Close())
+		})
+	}
+}
+
 // TestFlippedBitInManifest must not pass for an older state of the store.
 func TestFlippedBitInManifest(t *testing.T) {
 	t.Parallel()

@@ -14,9 +14,13 @@ import (
 // damagedDir keeps the originals of WALs that were cut.
 const damagedDir = "damaged"
 
-// salvage cuts the WAL before its first damaged record: what was written before it stays, what came later is lost. The originals are kept.
+// salvage cuts the WAL before its first damaged record: what was written before it stays, what came later is lost. The originals are kept. Of a
+// WAL that is gone everything is lost.
 func (e *Engine) salvage() error {
 	fs, dir := e.opts.FS, e.storeDir()
+	if err := mkdirDurably(fs, dir); err != nil {
+		return err
+	}
 	names, err := fs.List(dir)
 	if err != nil {
 		return err

@@ -112,13 +112,14 @@ func (w *witness) decode(b []byte) {
 // errWAL marks damage to the write-ahead log, from which there is a way on.
 var errWAL = errors.New("write-ahead log")
 
-// check compares the files of a store with the testimony. Files that have been succeeded by newer ones do not matter.
+// check compares the files of a store with the testimony. Files that have been succeeded by newer ones do not matter; but a WAL that was neither
+// succeeded nor is there is gone: its name was on the disk before anything was synced into it.
 func (w *witness) check(fs vfs.FS, dir string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	names, err := fs.List(dir)
-	if err != nil {
-		return nil
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil // what opens the store meets it, too
 	}
 	desc, err := pebble.Peek(dir, fs)
 	if err == nil && desc.Exists && filepath.Base(desc.ManifestFilename) == w.man.name {
@@ -126,10 +127,21 @@ func (w *witness) check(fs vfs.FS, dir string) error {
 			return err
 		}
 	}
-	if logs := walNames(names); len(logs) > 0 && logs[len(logs)-1] == w.log.name {
-		if err := w.log.verify(fs, dir); err != nil {
-			return fmt.Errorf("%w: %w", errWAL, err)
-		}
+	newest := ""
+	if logs := walNames(names); len(logs) > 0 {
+		newest = logs[len(logs)-1]
+	}
+	age := compareWALs(newest, w.log.name)
+	switch {
+	case w.log.size == 0 || age > 0:
+		return nil
+	case age == 0:
+		err = w.log.verify(fs, dir)
+	default:
+		err = fmt.Errorf("%w: %s is gone, of which %d bytes were synced", engine.ErrCorrupt, w.log.name, w.log.size)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errWAL, err)
 	}
 	return nil
 }
@@ -137,13 +149,16 @@ func (w *witness) check(fs vfs.FS, dir string) error {
 // walNames are the WALs among the files of a store, oldest first.
 func walNames(names []string) []string {
 	logs := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !isWAL(n) })
-	slices.SortFunc(logs, func(a, b string) int {
-		if len(a) != len(b) { // numbers of six digits or more
-			return len(a) - len(b)
-		}
-		return strings.Compare(a, b)
-	})
+	slices.SortFunc(logs, compareWALs)
 	return logs
+}
+
+// compareWALs compares names by their numbers, of six digits or more. No name is the oldest.
+func compareWALs(a, b string) int {
+	if len(a) != len(b) {
+		return len(a) - len(b)
+	}
+	return strings.Compare(a, b)
 }
 
 func (t testimony) verify(fs vfs.FS, dir string) (err error) {
