@@ -227,7 +227,7 @@ func (j *journal) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(j,
 
 // alarms are what a power cut must never lead to.
 var alarms = []string{ //nolint:gochecknoglobals // constant
-	`"code":"slot_moved"`, `"code":"slot_lost"`, `"code":"slot_marked_by_another"`, `"code":"source_replaced"`, "is recorded as lost",
+	`"code":"slot_moved"`, `"code":"slot_lost"`, `"code":"slot_marked_by_another"`, `"code":"log_lost"`, `"code":"source_replaced"`, "is recorded as lost",
 	"does not follow", "message is lost", "gave up its oldest", "storage found damaged data", "panic", "no room",
 }
 

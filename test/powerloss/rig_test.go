@@ -159,38 +159,43 @@ func (r *rig) slotState(ctx context.Context) (confirmed cdc.LSN, active bool) {
 	return confirmed, active
 }
 
-// surviving is the LSN up to which the disk proves to hold everything: the log's end or the confirm bound. It looks at a copy, without what
-// was not synced.
-func (r *rig) surviving() (end cdc.LSN, err error) {
-	copied := r.disk.Cut(r.rng.Uint64())
-	e, err := copied.Open(r.t.Context(), powerloss.Options{Options: embedded.Options{ReserveBytes: -1, Salvage: r.salvage}})
+// surviving is the LSN up to which the disk proves to hold everything: the log's end or the confirm bound.
+func (r *rig) surviving() (cdc.LSN, error) {
+	end, _, err := r.left(r.disk, r.salvage)
+	return end, err
+}
+
+// left is the LSN up to which a disk proves to hold everything, and how many entries its log has. It looks at a copy, without what was not synced.
+func (r *rig) left(disk *powerloss.Disk, salvage bool) (end cdc.LSN, entries int, err error) {
+	copied := disk.Cut(r.rng.Uint64())
+	e, err := copied.Open(r.t.Context(), powerloss.Options{Options: embedded.Options{ReserveBytes: -1, Salvage: salvage}})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 	for entry, err := range e.State().List(r.t.Context(), "database/") {
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		id, name, _ := strings.Cut(strings.TrimPrefix(entry.Key, "database/"), "/")
 		if name != "bound" {
 			continue
 		}
 		if end, err = cdc.ParseLSN(string(entry.Value)); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		blocks, err := e.Log(r.t.Context(), id)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		log, err := changelog.Open(r.t.Context(), changelog.Options{Name: id, Blocks: blocks})
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if lost := log.Recovered().Lost; lost != nil {
-			return 0, lost
+			return 0, 0, lost
 		}
-		return max(end, log.End().CommitEnd), nil
+		return max(end, log.End().CommitEnd), int(log.End().Seq), nil //nolint:gosec // small
 	}
-	return r.born, nil // before the first connection nothing was told, and the slot is where it was made
+	return r.born, 0, nil // before the first connection nothing was told, and the slot is where it was made
 }
