@@ -1,5 +1,5 @@
 // Package auth tells who a request comes from. Tokens are kept as SHA-256 hashes and compared in constant time; a token opens its account, as
-// far as its scopes go. Tokens is safe for concurrent use.
+// far as its scopes go. Passwords are kept as argon2id hashes. Tokens and Passwords are safe for concurrent use.
 package auth
 
 import (
