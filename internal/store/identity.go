@@ -1,5 +1,3 @@
-// Package store keeps who is who on an engine's state store: the id that each declared name was given, so that a resource keeps its state when
-// its declaration is read again after a restart. What is declared comes from the configuration; what was delivered belongs to the consumers.
 package store
 
 import (
@@ -33,12 +31,6 @@ type Identity struct {
 	Parent   string    `json:"parent,omitempty"` // a sink's database, by id
 	Inserted time.Time `json:"inserted_at"`
 }
-
-// Store reads and writes identities.
-type Store struct{ state engine.State }
-
-// New makes a store on state.
-func New(state engine.State) *Store { return &Store{state} }
 
 func prefix(k Kind) string { return "identity/" + string(k) + "/" }
 
