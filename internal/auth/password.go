@@ -32,9 +32,9 @@ type cost struct {
 // today is the cost of new hashes: OWASP's choice for argon2id with 19 MiB.
 var today = cost{memory: 19 << 10, time: 2, threads: 1}
 
-// mostMemory and mostTime bound what a stored hash may ask for.
+// What a stored hash may ask for.
 const (
-	mostMemory  = 256 << 10
+	mostMemory  = 64 << 10 // KiB
 	mostTime    = 16
 	mostThreads = 16
 )
@@ -43,6 +43,9 @@ const (
 	saltBytes = 16
 	sumBytes  = 32
 )
+
+// mostAtOnce bounds the memory: so many times 19 MiB.
+const mostAtOnce = 4
 
 // mostWaiting is how many checks may wait for their turn.
 const mostWaiting = 64
@@ -58,7 +61,7 @@ type Passwords struct {
 // NewPasswords makes a hasher.
 func NewPasswords() *Passwords {
 	return &Passwords{
-		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		slots:  make(chan struct{}, min(max(1, runtime.GOMAXPROCS(0)/2), mostAtOnce)),
 		nobody: password{cost: today, salt: random(saltBytes), sum: random(sumBytes)},
 	}
 }
