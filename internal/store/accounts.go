@@ -123,7 +123,8 @@ func (s *Store) finishDeletion(ctx context.Context, id string) error {
 	return s.state.Apply(ctx, engine.Delete(deletingPrefix+id))
 }
 
-// Tidy finishes the deletion of accounts that was interrupted. It is for the start, before anything else is asked of the store.
+// Tidy finishes what was interrupted: the deletion of accounts, and the removal of what accounts and users were before. It is for the start,
+// before anything else is asked of the store.
 func (s *Store) Tidy(ctx context.Context) error {
 	var ids []string
 	for entry, err := range s.state.List(ctx, deletingPrefix) {
@@ -136,6 +137,9 @@ func (s *Store) Tidy(ctx context.Context) error {
 		if err := s.finishDeletion(ctx, id); err != nil {
 			return fmt.Errorf("delete account %s: %w", id, err)
 		}
+	}
+	if err := errors.Join(s.accounts().tidy(ctx), s.users().tidy(ctx)); err != nil {
+		return fmt.Errorf("tidy accounts and users: %w", err)
 	}
 	return nil
 }

@@ -35,6 +35,18 @@ func (h history) change(ctx context.Context, edit func([]Object) ([]Object, erro
 	}
 }
 
+// tidy removes everything but the head.
+func (h history) tidy(ctx context.Context) error {
+	if err := h.prune(ctx, 1); err != nil {
+		return err
+	}
+	at, _, err := h.head(ctx)
+	if err != nil || at.Number == 0 {
+		return err
+	}
+	return h.sweep(ctx, at)
+}
+
 // byID is the place of an id among objects, or -1.
 func byID(objects []Object, id string) int {
 	for i := range objects {

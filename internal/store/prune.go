@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,19 +44,35 @@ func (h history) prune(ctx context.Context, keep int) error {
 	if err != nil {
 		return err
 	}
+	all = append(slices.DeleteFunc(all, func(at place) bool { return at.Number >= head.Number }), head)
 	for i, at := range all {
 		if at.Number >= floor {
 			break
 		}
-		next := head
-		if i+1 < len(all) {
-			next = all[i+1]
+		after, err := h.survivor(ctx, all[i+1:])
+		if err == nil && after != nil {
+			err = h.drop(ctx, at, after)
 		}
-		if err := h.drop(ctx, at, next); err != nil {
+		if err != nil {
 			return fmt.Errorf("remove revision %d: %w", at.Number, err)
 		}
 	}
 	return nil
+}
+
+// survivor reads the manifest of the first of the revisions that is all there; the others are being removed by another prune, or were when it was
+// interrupted. It is nil when that one has got past all of them.
+func (h history) survivor(ctx context.Context, later []place) (*manifest, error) {
+	for _, at := range later {
+		m, err := h.manifest(ctx, at)
+		if errors.Is(err, errMissing) {
+			if err = h.missing(ctx, at.Number, err); errors.Is(err, ErrNotFound) {
+				continue
+			}
+		}
+		return m, err
+	}
+	return nil, nil //nolint:nilnil // as the comment says
 }
 
 // raiseFloor returns the floor, which is number or above.
@@ -75,12 +92,8 @@ func (h history) raiseFloor(ctx context.Context, number uint64) (uint64, error) 
 	}
 }
 
-// drop removes a revision below the floor. next is the oldest one after it that is still there: what next does not refer to, no later one does.
-func (h history) drop(ctx context.Context, at, next place) error {
-	after, err := h.manifest(ctx, next)
-	if err != nil {
-		return err // also when another prune has removed it meanwhile: then that one goes on
-	}
+// drop removes a revision below the floor. after is a later one: what that one does not refer to, none after it does.
+func (h history) drop(ctx context.Context, at place, after *manifest) error {
 	needed := map[string]bool{}
 	for _, e := range after.Objects {
 		needed[h.object(after.place(e), e)] = true
@@ -98,16 +111,14 @@ func (h history) drop(ctx context.Context, at, next place) error {
 	default:
 		return err
 	}
-	var told []engine.Op
 	for entry, err := range h.state.List(ctx, h.attempts(at.Number)) {
 		if err != nil {
 			return err
 		}
 		if !needed[entry.Key] {
-			told = append(told, engine.Delete(entry.Key))
+			ops = append(ops, engine.Delete(entry.Key))
 		}
 	}
-	ops = append(ops, told...)
 	return apply(ctx, h.state, append(ops, engine.Delete(h.indexKey(at.Number))))
 }
 

@@ -7,8 +7,7 @@
 // commits on the same base one wins and the other gets ErrConflict; and what a failed commit left behind is never read, only removed. KEYS.md
 // beside the code tells the layout.
 //
-// A call that returned an error may have taken effect, as the engine says of its writes; reading tells. A Store is safe for concurrent use,
-// also by several processes on one state store.
+// A call that returned an error may have taken effect, as the engine says of its writes; reading tells. A Store is safe for concurrent use.
 package store
 
 import (

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
+	"github.com/sequinstream/sequin/internal/engine/embedded/powerloss"
 	"github.com/sequinstream/sequin/internal/store"
 )
 
@@ -19,6 +20,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func start(t *testing.T) engine.State {
 	t.Helper()
 	e, err := embedded.Open(t.Context(), embedded.Options{Dir: t.TempDir(), AllowEphemeral: true, ReserveBytes: -1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e.State()
+}
+
+// memory opens it on a disk in memory, for tests that write very often.
+func memory(t *testing.T) engine.State {
+	t.Helper()
+	e, err := powerloss.New().Open(t.Context(), powerloss.Options{Options: embedded.Options{ReserveBytes: -1, MemtableBytes: 256 << 10}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	return e.State()
