@@ -1,30 +1,40 @@
 package config
 
 import (
-	"encoding/json"
 	"net/url"
+	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/sequinstream/sequin/internal/resource"
 )
 
-func (d *decoder) database(path string, n *node) resource.Database {
-	db := resource.NewDatabase()
+func (d *decoder) database(path string, n *node, stored *resource.Database) resource.Database {
+	def := resource.NewDatabase()
+	db := def
 	f := d.fields(path, n)
-	f.text("name", &db.Name)
-	f.connection(&db)
-	f.tls(&db)
-	f.boolean("ipv6", &db.IPv6)
-	f.integer("pool_size", &db.PoolSize)
-	f.slot(&db.Slot)
-	f.publication(&db.Publication)
+	switch {
+	case stored != nil:
+		db, f.updating = *stored, true
+	case d.body: // a file may lean on the usual names, the API must be told
+		db.Username, db.Password = "", ""
+	}
+	f.name("name", &db.Name)
+	mode := f.connection(&db, &def)
+	f.passwordSource(&db)
+	f.tls(&db, stored, mode)
+	f.boolean("ipv6", &db.IPv6, def.IPv6)
+	f.integer("pool_size", &db.PoolSize, def.PoolSize)
+	f.slotAndPublication(&db, stored)
 	f.annotations(&db.Annotations)
 	if a, ok := f.section("await_database"); ok {
-		a.millis("timeout_ms", &db.AwaitDatabase.Timeout)
-		a.millis("interval_ms", &db.AwaitDatabase.Interval)
+		a.millis("timeout_ms", &db.AwaitDatabase.Timeout, def.AwaitDatabase.Timeout)
+		a.millis("interval_ms", &db.AwaitDatabase.Interval, def.AwaitDatabase.Interval)
 		a.close()
+	} else if f.cleared("await_database") {
+		db.AwaitDatabase = def.AwaitDatabase
 	}
-	f.limits(&db)
+	f.limits(&db, &def)
 	f.later("capture from a read replica", "primary")
 	f.localDatabase()
 	f.retired("there is no queue in front of the connection pool", "queue_interval", "queue_target")
@@ -35,143 +45,125 @@ func (d *decoder) database(path string, n *node) resource.Database {
 }
 
 func (f *fields) localDatabase() {
-	var local bool
-	if f.boolean("use_local_tunnel", &local) && local {
+	local := false
+	if f.boolean("use_local_tunnel", &local, false) && local {
 		n, _ := f.find("use_local_tunnel")
 		f.mistake("use_local_tunnel", n, resource.CodeRetired, "is true: the tunnel needed the closed cloud").
 			Hint = "give the database's own address in hostname and port"
 	}
 }
 
-func (f *fields) limits(db *resource.Database) {
+func (f *fields) limits(db, def *resource.Database) {
 	chosen := false
 	if r, ok := f.section("retention"); ok {
-		r.duration("max_age", &db.Retention.MaxAge)
-		r.size("max_size", &db.Retention.MaxSize)
+		r.duration("max_age", &db.Retention.MaxAge, def.Retention.MaxAge)
+		r.size("max_size", &db.Retention.MaxSize, def.Retention.MaxSize)
 		_, chosen = r.find("max_size")
 		r.close()
+	} else if f.cleared("retention") {
+		db.Retention = def.Retention
 	}
-	f.size("max_disk", &db.MaxDisk)
+	f.size("max_disk", &db.MaxDisk, def.MaxDisk)
 	if !chosen && db.MaxDisk >= resource.MinRetentionSize { // a small budget alone contradicts nothing that was said
 		db.Retention.MaxSize = min(db.Retention.MaxSize, db.MaxDisk)
 	}
-	f.size("wal_budget", &db.WALBudget)
-	choice(f, "on_wal_budget", &db.OnWALBudget)
-	f.size("max_change_bytes", &db.MaxChangeBytes)
-	f.duration("heartbeat_interval", &db.HeartbeatInterval)
+	f.size("wal_budget", &db.WALBudget, def.WALBudget)
+	choice(f, "on_wal_budget", &db.OnWALBudget, def.OnWALBudget, resource.OnWALBudgets())
+	f.size("max_change_bytes", &db.MaxChangeBytes, def.MaxChangeBytes)
+	f.duration("heartbeat_interval", &db.HeartbeatInterval, def.HeartbeatInterval)
 }
 
-func (f *fields) annotations(dst *json.RawMessage) {
-	n, ok := f.find("annotations")
-	if !ok {
-		return
-	}
-	const limit = 64 << 10 // beyond the validation's own limit, which names the size
-	*dst = f.json("annotations", n, nil, limit)
-	if n.kind != mapping {
-		f.mistake("annotations", n, resource.CodeInvalid, "is %s; expected a mapping", n.describe())
-	}
-}
-
-func (f *fields) slot(s *resource.Slot) {
-	sub, nested := f.section("slot")
-	if nested {
-		sub.text("name", &s.Name)
-		sub.boolean("create_if_not_exists", &s.CreateIfNotExists)
-		sub.ignore("id", "status")
-		sub.close()
-	}
-	f.flat("slot_name", "slot", nested, &s.Name)
-}
-
-func (f *fields) publication(p *resource.Publication) {
-	sub, nested := f.section("publication")
-	if nested {
-		sub.text("name", &p.Name)
-		sub.boolean("create_if_not_exists", &p.CreateIfNotExists)
-		sub.text("init_sql", &p.InitSQL)
-		sub.ignore("id")
-		sub.close()
-	}
-	f.flat("publication_name", "publication", nested, &p.Name)
-}
-
-// flat reads the old form of a nested name; both together contradict each other.
-func (f *fields) flat(key, section string, nested bool, dst *string) {
-	n, ok := f.find(key)
-	if !ok {
-		return
-	}
-	if nested {
-		f.mistake(key, n, resource.CodeConflict, "is the old form of %s.name; give one of them", section)
-		return
-	}
-	f.text(key, dst)
-	f.alias(key, section+".name")
-}
-
-// tls joins the original's ssl switch and libpq's sslmode.
-func (f *fields) tls(db *resource.Database) {
-	var ssl bool
-	given := f.boolean("ssl", &ssl)
-	mode := choice(f, "sslmode", &db.SSLMode) || db.SSLMode != resource.SSLPrefer // the url may have said it
-	f.text("sslrootcert", &db.SSLRootCert)
-	f.text("sslcert", &db.SSLCert)
-	f.text("sslkey", &db.SSLKey)
+// tls joins the original's ssl switch and libpq's sslmode. known tells that the URL has said the mode.
+func (f *fields) tls(db, stored *resource.Database, known bool) {
+	def := resource.NewDatabase().SSLMode
+	ssl := false
+	given := f.boolean("ssl", &ssl, false)
+	mode := choice(f, "sslmode", &db.SSLMode, def, resource.SSLModes()) || known
+	f.text("sslrootcert", &db.SSLRootCert, "")
+	f.text("sslcert", &db.SSLCert, "")
+	f.text("sslkey", &db.SSLKey, "")
 	switch {
 	case !given:
-	case mode && ssl != (db.SSLMode != resource.SSLDisable):
-		n, _ := f.find("ssl")
-		f.mistake("ssl", n, resource.CodeConflict, "contradicts sslmode: %s; sslmode alone is enough", db.SSLMode)
 	case mode:
+		if ssl && db.SSLMode == resource.SSLDisable || !ssl && db.SSLMode.Required() {
+			n, _ := f.find("ssl")
+			f.mistake("ssl", n, resource.CodeConflict, "contradicts sslmode: %s; sslmode alone is enough", db.SSLMode)
+		}
 	case ssl:
-		if db.SSLMode == resource.SSLPrefer || db.SSLMode == resource.SSLDisable {
+		if !db.SSLMode.Required() {
 			db.SSLMode = resource.SSLRequire
 		}
+	case f.d.body && stored != nil && !stored.SSLMode.Required(): // sent back as it was shown
 	default:
 		db.SSLMode = resource.SSLDisable
 	}
 }
 
+// passwordSource reads where else a password may come from at each connect.
+func (f *fields) passwordSource(db *resource.Database) {
+	file := db.PasswordFile
+	f.text("password_file", &file, "")
+	if f.here("password_file", file == db.PasswordFile || file == "") {
+		db.PasswordFile = file
+	}
+	command := db.PasswordCommand
+	f.texts("password_command", &command, nil)
+	if len(command) == 0 {
+		command = nil
+	}
+	if f.here("password_command", slices.Equal(command, db.PasswordCommand) || command == nil) {
+		db.PasswordCommand = command
+	}
+	n := f.n.entry("password")
+	if f.updating && n != nil && n.kind == scalar && db.Password != "" && (db.PasswordFile != "" || db.PasswordCommand != nil) {
+		f.d.warn(f.at("password"), n.at, "is not used as long as password_file or password_command says where the password is")
+	}
+}
+
 var connectionKeys = []string{"hostname", "port", "database", "username", "password"}
 
-func (f *fields) connection(db *resource.Database) {
-	f.text("password_file", &db.PasswordFile)
+// connection reads where the database is; it tells whether that included the TLS mode.
+func (f *fields) connection(db, def *resource.Database) (mode bool) {
+	f.ask("url", &shape{kind: shapeSecret})
 	if n, ok := f.find("url"); ok {
-		f.connectionURL(n, db)
+		mode = f.connectionURL(n, db)
 		for _, key := range connectionKeys {
 			if other, ok := f.find(key); ok {
 				f.mistake(key, other, resource.CodeConflict, "contradicts url, which says it already; give one of them")
 			}
 		}
-		return
+		return mode
 	}
-	f.text("hostname", &db.Hostname)
-	f.integer("port", &db.Port)
-	f.text("database", &db.Database)
-	f.text("username", &db.Username)
-	f.secret("password", &db.Password)
+	f.text("hostname", &db.Hostname, "")
+	f.integer("port", &db.Port, def.Port)
+	f.text("database", &db.Database, "")
+	f.text("username", &db.Username, def.Username)
+	none := db.Password
+	if f.updating {
+		none = ""
+	}
+	f.secret("password", &db.Password, none)
+	return false
 }
 
 // connectionURL reads scheme://user:password@host:port/database. It never shows the text, which holds the password.
-func (f *fields) connectionURL(n *node, db *resource.Database) {
+func (f *fields) connectionURL(n *node, db *resource.Database) (mode bool) {
 	for _, key := range connectionKeys[:4] {
 		f.alias("url", key)
 	}
-	if n.kind != scalar {
-		f.mistake("url", n, resource.CodeInvalid, "is not a text")
-		return
+	text, ok := f.d.secret(f.at("url"), n)
+	if !ok {
+		f.silence(connectionKeys)
+		return false
 	}
-	u, err := url.Parse(n.text)
+	u, err := url.Parse(text.Reveal())
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") || u.Opaque != "" || u.Fragment != "" {
 		f.mistake("url", n, resource.CodeInvalid, "is not a Postgres URL; expected postgres://user:password@host:5432/database").
 			Hint = "write special characters of the user and the password as %XX, for example # as %23 and @ as %40"
-		for _, key := range connectionKeys {
-			f.d.silent[f.at(key)] = true
-		}
-		return
+		f.silence(connectionKeys)
+		return false
 	}
-	db.Hostname, db.Password = u.Hostname(), ""
+	db.Hostname, db.Port, db.Password = u.Hostname(), resource.DefaultPort, ""
 	if len(u.Path) > 1 {
 		db.Database = u.Path[1:]
 	}
@@ -188,20 +180,31 @@ func (f *fields) connectionURL(n *node, db *resource.Database) {
 		}
 		db.Port = port
 	}
-	f.urlQuery(n, u, db)
+	return f.urlQuery(n, u, db)
 }
 
-func (f *fields) urlQuery(n *node, u *url.URL, db *resource.Database) {
+// silence keeps what cannot be known from being called missing.
+func (f *fields) silence(keys []string) {
+	for _, key := range keys {
+		f.d.silent[f.at(key)] = true
+	}
+}
+
+func (f *fields) urlQuery(n *node, u *url.URL, db *resource.Database) (mode bool) {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		f.mistake("url", n, resource.CodeInvalid, "has parameters after ? that cannot be read")
-		return
+		return false
 	}
 	for key, values := range query {
 		value := values[len(values)-1]
+		if !utf8.ValidString(value) {
+			f.mistake("url", n, resource.CodeInvalid, "has parameters after ? that are not valid UTF-8")
+			return false
+		}
 		switch key {
 		case "sslmode":
-			db.SSLMode = resource.SSLMode(value)
+			db.SSLMode, mode = resource.SSLMode(value), true
 			f.alias("url", "sslmode")
 		case "sslrootcert":
 			db.SSLRootCert = value
@@ -215,4 +218,5 @@ func (f *fields) urlQuery(n *node, u *url.URL, db *resource.Database) {
 			f.mistake("url", n, resource.CodeUnknownKey, "has the parameter %q; known: host, sslmode, sslrootcert, sslcert, sslkey", key)
 		}
 	}
+	return mode
 }

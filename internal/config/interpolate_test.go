@@ -67,7 +67,8 @@ func TestInterpolate(t *testing.T) {
 
 func TestVariablesBelowCodeStay(t *testing.T) {
 	t.Parallel()
-	d := &decoder{lookup: func(string) (string, bool) { return "filled", true }, warned: map[string]bool{}, places: map[string]place{}}
+	d := newDecoder("")
+	d.lookup = func(string) (string, bool) { return "filled", true }
 	root := d.parse([]byte("a: $X\ncode: $X\nb: {code: {c: $X}}\nshared: &s {v: $X}\nc: {code: *s}\n"))
 	require.Equal(t, "filled", root.entries[0].value.text)
 	require.Equal(t, "$X", root.entries[1].value.text)

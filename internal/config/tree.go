@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"sort"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -29,9 +31,11 @@ type node struct {
 	kind    kind
 	tag     string // of a scalar: "!!str", "!!int", …
 	text    string // of a scalar, as written
+	bare    bool   // of a scalar in JSON: written without quotes
 	entries []entry
 	items   []*node
 	at      place
+	asked   *shape // while the decoder describes itself: where the questions go
 }
 
 type entry struct {
@@ -48,9 +52,22 @@ func (n *node) describe() string {
 		return "a mapping"
 	case sequence:
 		return "a list"
-	default:
-		return strconv.Quote(n.text)
+	case scalar:
 	}
+	if n.bare {
+		return n.text
+	}
+	return strconv.Quote(n.text)
+}
+
+// entry finds the value of a mapping's key, or nil.
+func (n *node) entry(key string) *node {
+	for i := range n.entries {
+		if n.entries[i].key == key {
+			return n.entries[i].value
+		}
+	}
+	return nil
 }
 
 // Bounds on what a document may grow to; aliases and merge keys multiply.
@@ -87,6 +104,7 @@ func (d *decoder) parse(data []byte) *node {
 	if len(doc.Content) != 1 {
 		return &node{kind: null, at: place{1, 1}}
 	}
+	d.escaped = isEscaped(doc.Content[0])
 	t := &tree{decoder: d, done: map[visit]*node{}, open: map[*yaml.Node]bool{}}
 	return t.build(doc.Content[0], "", false, 0)
 }
@@ -253,16 +271,9 @@ func (t *tree) scalar(n *node, y *yaml.Node, path string, code bool) {
 	case "!!null":
 		n.kind = null
 	case "!!str":
-		if code || t.lookup == nil {
-			return
+		if !code {
+			t.fillIn(n, path)
 		}
-		text, err := interpolate(n.text, t.lookup, func(name string) {
-			t.warnOnce("env "+name, path, n.at, "uses the environment variable %s, which is not set", name)
-		})
-		if err != nil {
-			t.mistake(path, n.at, resource.CodeInvalid, "%s", err.Error()).Hint = "write $$ for a dollar sign"
-		}
-		n.text = text
 	case "!!int":
 		var i int64
 		if y.Decode(&i) == nil && strconv.FormatInt(i, 10) != y.Value {
@@ -272,6 +283,40 @@ func (t *tree) scalar(n *node, y *yaml.Node, path string, code bool) {
 	default:
 		t.mistake(path, n.at, resource.CodeSyntax, "has the tag %s, which means nothing here", y.Tag)
 	}
+}
+
+// isEscaped reports whether the document says of itself that a dollar sign is written $$ in it.
+func isEscaped(root *yaml.Node) bool {
+	if root.Kind != yaml.MappingNode {
+		return false
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if root.Content[i].Value == dollarKey {
+			return root.Content[i+1].Value == dollarEscaped
+		}
+	}
+	return false
+}
+
+// fillIn puts the values of variables into a text.
+func (t *tree) fillIn(n *node, path string) {
+	if t.lookup == nil {
+		if t.escaped {
+			n.text = strings.ReplaceAll(n.text, dollarEscaped, "$")
+		}
+		return
+	}
+	text, err := interpolate(n.text, t.lookup, func(name string) {
+		t.warnOnce("env "+name, path, n.at, "uses the environment variable %s, which is not set", name)
+	})
+	switch {
+	case err != nil:
+		t.mistake(path, n.at, resource.CodeInvalid, "%s", err.Error()).Hint = "write $$ for a dollar sign"
+	case !utf8.ValidString(text):
+		t.mistake(path, n.at, resource.CodeInvalid, "holds bytes that are not valid UTF-8, from an environment variable")
+		text = ""
+	}
+	n.text = text
 }
 
 func join(path, key string) string {

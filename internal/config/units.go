@@ -80,3 +80,19 @@ func FormatSize(n int64) string {
 	}
 	return fmt.Sprintf("%d%s", n, unit)
 }
+
+// FormatDuration writes a duration as ParseDuration reads it, without parts that are zero.
+func FormatDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= 2*day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

@@ -1,7 +1,9 @@
 package resource
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -17,7 +19,9 @@ type Database struct {
 	Password Secret
 	// PasswordFile is read at each connect, so that a rotated password needs no restart; it wins over Password.
 	PasswordFile string
-	IPv6         bool // prefer IPv6
+	// PasswordCommand is run at each connect; the first line that it prints is the password. It wins over Password.
+	PasswordCommand []string
+	IPv6            bool // prefer IPv6
 
 	SSLMode     SSLMode
 	SSLRootCert string // file of trusted roots
@@ -36,6 +40,16 @@ type Database struct {
 	OnWALBudget       OnWALBudget
 	MaxChangeBytes    int64         // a larger change is recorded without its payload
 	HeartbeatInterval time.Duration // 0: no heartbeats
+}
+
+// SlotID identifies the database's slot in the API: a version 4 UUID that follows from the database's own id.
+func (d *Database) SlotID() string {
+	if d.ID == "" {
+		return ""
+	}
+	b := sha256.Sum256([]byte("slot of " + d.ID))
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
 // Slot names the replication slot.
@@ -79,6 +93,11 @@ const (
 // SSLModes lists the modes, the safest first.
 func SSLModes() []SSLMode {
 	return []SSLMode{SSLVerifyFull, SSLVerifyCA, SSLRequire, SSLPrefer, SSLAllow, SSLDisable}
+}
+
+// Required reports whether a connection without TLS is refused.
+func (m SSLMode) Required() bool {
+	return m == SSLRequire || m == SSLVerifyCA || m == SSLVerifyFull
 }
 
 // OnWALBudget says what gives way when the log is full and the slot has retained its budget of WAL.

@@ -18,6 +18,9 @@ const (
 	CodeUnavailable = "not_in_this_version" // its feature comes later
 	CodeRetired     = "no_longer_offered"   // its feature will not come back
 	CodeSyntax      = "invalid_yaml"
+	CodeJSON        = "malformed_json"
+	CodeLocal       = "local_only"    // what the server reads or runs on its own machine is not for its clients to choose
+	CodeFixed       = "cannot_change" // decided when the resource was declared first
 )
 
 // Mistake is one thing that is wrong with a declaration. It never holds a secret.

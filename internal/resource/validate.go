@@ -10,54 +10,62 @@ import (
 )
 
 // Validate checks the whole set, references between its members included, and returns every mistake.
-func (s *Set) Validate() []Mistake {
+func (s *Set) Validate() []Mistake { return s.ValidateOver(&Set{}) }
+
+// ValidateOver checks a set that is to be put over a stored one, by name: references may be to what is stored, and what the set declares must
+// not contradict what stays. The stored set itself is not checked.
+func (s *Set) ValidateOver(stored *Set) []Mistake {
 	var c checker
 	c.account("account", &s.Account)
-	for i := range s.Users {
-		c.user(fmt.Sprintf("users[%d]", i), &s.Users[i])
-	}
-	for i := range s.APITokens {
-		c.apiToken(fmt.Sprintf("api_tokens[%d]", i), &s.APITokens[i])
-	}
-	for i := range s.Databases {
-		c.database(fmt.Sprintf("databases[%d]", i), &s.Databases[i])
-	}
-	for i := range s.HTTPEndpoints {
-		c.endpoint(fmt.Sprintf("http_endpoints[%d]", i), &s.HTTPEndpoints[i])
-	}
-	for i := range s.Sinks {
-		c.sink(fmt.Sprintf("sinks[%d]", i), &s.Sinks[i])
-	}
-	c.unique(s)
-	c.references(s)
+	each(&c, "users", s.Users, (*checker).user)
+	each(&c, "api_tokens", s.APITokens, (*checker).apiToken)
+	each(&c, "databases", s.Databases, (*checker).database)
+	each(&c, "change_retentions", s.ChangeRetentions, (*checker).changeRetention)
+	each(&c, "http_endpoints", s.HTTPEndpoints, (*checker).endpoint)
+	each(&c, "functions", s.Functions, (*checker).function)
+	each(&c, "sinks", s.Sinks, (*checker).sink)
+	c.unique(s, stored)
+	c.references(s, stored)
 	return c.mistakes
 }
 
-// Validate checks one sink without its references; path is put before the paths of its mistakes.
-func (s *Sink) Validate(path string) []Mistake {
-	var c checker
-	c.sink(path, s)
-	return c.mistakes
+func each[T any](c *checker, section string, items []T, check func(*checker, string, *T)) {
+	for i := range items {
+		check(c, fmt.Sprintf("%s[%d]", section, i), &items[i])
+	}
 }
 
-// Validate checks one database; path is put before the paths of its mistakes.
-func (d *Database) Validate(path string) []Mistake {
-	var c checker
-	c.database(path, d)
-	return c.mistakes
+// Validate checks one sink without its references; path, if there is one, is put before the paths of its mistakes.
+func (s *Sink) Validate(path string) []Mistake { return one(path, s, (*checker).sink) }
+
+// Validate checks one database; path, if there is one, is put before the paths of its mistakes.
+func (d *Database) Validate(path string) []Mistake { return one(path, d, (*checker).database) }
+
+// Validate checks one endpoint; path, if there is one, is put before the paths of its mistakes.
+func (e *HTTPEndpoint) Validate(path string) []Mistake { return one(path, e, (*checker).endpoint) }
+
+// Validate checks one function; path, if there is one, is put before the paths of its mistakes.
+func (f *Function) Validate(path string) []Mistake { return one(path, f, (*checker).function) }
+
+// Validate checks one change retention without its references; path, if there is one, is put before the paths of its mistakes.
+func (r *ChangeRetention) Validate(path string) []Mistake {
+	return one(path, r, (*checker).changeRetention)
 }
 
-// Validate checks one endpoint; path is put before the paths of its mistakes.
-func (e *HTTPEndpoint) Validate(path string) []Mistake {
-	var c checker
-	c.endpoint(path, e)
-	return c.mistakes
-}
+// Validate checks one token; path, if there is one, is put before the paths of its mistakes.
+func (t *APIToken) Validate(path string) []Mistake { return one(path, t, (*checker).apiToken) }
 
-// Validate checks one token; path is put before the paths of its mistakes.
-func (t *APIToken) Validate(path string) []Mistake {
+// Validate checks one user; path, if there is one, is put before the paths of its mistakes.
+func (u *User) Validate(path string) []Mistake { return one(path, u, (*checker).user) }
+
+func one[T any](path string, item *T, check func(*checker, string, *T)) []Mistake {
 	var c checker
-	c.apiToken(path, t)
+	check(&c, path, item)
+	if path == "" {
+		for i := range c.mistakes {
+			c.mistakes[i].Path = strings.TrimPrefix(c.mistakes[i].Path, ".")
+		}
+	}
 	return c.mistakes
 }
 
@@ -148,14 +156,12 @@ func (c *checker) user(path string, u *User) {
 	} else if n < 8 || n > 72 {
 		c.add(path+".password", CodeInvalid, "must have 8 to 72 characters")
 	}
+	oneOf(c, path+".role", u.Role, Roles())
 }
 
 func (c *checker) apiToken(path string, t *APIToken) {
 	c.name(path+".name", t.Name)
-	switch text := t.Token.Reveal(); {
-	case text == "":
-		c.add(path+".token", CodeMissing, "is required: tokens are not generated yet").Hint = "make one with: openssl rand -hex 32"
-	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+	if strings.ContainsFunc(t.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		c.add(path+".token", CodeInvalid, "has spaces or characters that cannot be sent in an HTTP header").Hint = "make one with: openssl rand -hex 32"
 	}
 	if len(t.Scopes) == 0 {

@@ -1,10 +1,12 @@
 package resource
 
 import (
+	"fmt"
 	"path"
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 var slotPattern = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
@@ -46,10 +48,14 @@ func (c *checker) connection(at string, d *Database) {
 	} {
 		if part.value == "" {
 			c.add(at+"."+part.key, CodeMissing, "is required")
-		} else if strings.ContainsRune(part.value, 0) {
-			c.add(at+"."+part.key, CodeInvalid, "has a zero byte")
+		} else if !isText(part.value) {
+			c.add(at+"."+part.key, CodeInvalid, notText)
 		}
 	}
+	if !isText(d.Password.Reveal()) {
+		c.add(at+".password", CodeInvalid, notText)
+	}
+	c.passwordCommand(at, d)
 	oneOf(c, at+".sslmode", d.SSLMode, SSLModes())
 	if (d.SSLCert == "") != (d.SSLKey == "") {
 		missing := ".sslkey"
@@ -57,6 +63,27 @@ func (c *checker) connection(at string, d *Database) {
 			missing = ".sslcert"
 		}
 		c.add(at+missing, CodeMissing, "is required: a client certificate needs both sslcert and sslkey")
+	}
+}
+
+const notText = "has a zero byte or is not valid UTF-8"
+
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+func (c *checker) passwordCommand(at string, d *Database) {
+	if d.PasswordCommand == nil {
+		return
+	}
+	if d.PasswordFile != "" {
+		c.add(at+".password_command", CodeConflict, "and password_file both say where the password is; give one of them")
+	}
+	if len(d.PasswordCommand) == 0 || d.PasswordCommand[0] == "" {
+		c.add(at+".password_command", CodeInvalid, "names no program").Hint = `for example password_command: [/usr/local/bin/pg-password, prod]`
+	}
+	for i, word := range d.PasswordCommand {
+		if !isText(word) {
+			c.add(fmt.Sprintf("%s.password_command[%d]", at, i), CodeInvalid, notText)
+		}
 	}
 }
 

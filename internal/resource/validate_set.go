@@ -8,10 +8,12 @@ import (
 )
 
 // unique finds names that stand twice in one kind.
-func (c *checker) unique(s *Set) {
+func (c *checker) unique(s, stored *Set) {
 	sameNames(c, "users", "email", s.Users, func(u *User) string { return strings.ToLower(u.Email) })
 	sameNames(c, "api_tokens", "name", s.APITokens, func(t *APIToken) string { return t.Name })
 	sameNames(c, "databases", "name", s.Databases, func(d *Database) string { return d.Name })
+	sameNames(c, "change_retentions", "name", s.ChangeRetentions, func(r *ChangeRetention) string { return r.Name })
+	sameNames(c, "functions", "name", s.Functions, func(f *Function) string { return f.Name })
 	sameNames(c, "http_endpoints", "name", s.HTTPEndpoints, func(e *HTTPEndpoint) string { return e.Name })
 	sameNames(c, "sinks", "name", s.Sinks, func(k *Sink) string { return k.Name })
 
@@ -27,7 +29,7 @@ func (c *checker) unique(s *Set) {
 		}
 		tokens[hash] = i
 	}
-	c.sameSlot(s)
+	c.sameSlot(s, stored)
 }
 
 func sameNames[T any](c *checker, kind, key string, items []T, name func(*T) string) {
@@ -46,66 +48,83 @@ func sameNames[T any](c *checker, kind, key string, items []T, name func(*T) str
 }
 
 // sameSlot finds two databases that would read one slot: Postgres lets only one in.
-func (c *checker) sameSlot(s *Set) {
+func (c *checker) sameSlot(s, stored *Set) {
 	type slot struct {
 		host string
 		port int
 		name string
 	}
-	seen := map[slot]int{}
+	seen := map[slot]string{}
+	of := func(d *Database) slot { return slot{strings.ToLower(d.Hostname), d.Port, d.Slot.Name} }
+	for i := range stored.Databases {
+		if _, again := s.Database(stored.Databases[i].Name); !again {
+			seen[of(&stored.Databases[i])] = fmt.Sprintf("the database %q", stored.Databases[i].Name)
+		}
+	}
 	for i := range s.Databases {
 		d := &s.Databases[i]
 		if d.Slot.Name == "" || d.Hostname == "" {
 			continue
 		}
-		key := slot{strings.ToLower(d.Hostname), d.Port, d.Slot.Name}
-		if first, ok := seen[key]; ok {
+		if first, ok := seen[of(d)]; ok {
 			c.add(fmt.Sprintf("databases[%d].slot.name", i), CodeConflict,
-				"is %q, which databases[%d] reads on the same server; a slot has one reader, and slots are named per server", d.Slot.Name, first)
+				"is %q, which %s reads on the same server; a slot has one reader, and slots are named per server", d.Slot.Name, first)
 			continue
 		}
-		seen[key] = i
+		seen[of(d)] = fmt.Sprintf("databases[%d]", i)
 	}
 }
 
 // references finds names that nothing has.
-func (c *checker) references(s *Set) {
+func (c *checker) references(s, stored *Set) {
 	for i := range s.Sinks {
 		k := &s.Sinks[i]
 		at := fmt.Sprintf("sinks[%d]", i)
-		if _, ok := s.Database(k.Database); !ok && k.Database != "" {
-			c.missing(at+".database", "database", k.Database, names(s.Databases, func(d *Database) string { return d.Name }))
-		}
+		c.databaseReference(at+".database", k.Database, s, stored)
 		if k.Destination.Type != DestinationWebhook || k.Destination.Webhook.HTTPEndpoint == "" {
 			continue
 		}
-		endpoint := k.Destination.Webhook.HTTPEndpoint
-		if _, ok := s.HTTPEndpoint(endpoint); !ok {
-			c.missing(at+webhookKey, "HTTP endpoint", endpoint, names(s.HTTPEndpoints, func(e *HTTPEndpoint) string { return e.Name }))
-		}
+		name := func(e *HTTPEndpoint) string { return e.Name }
+		c.reference(at+webhookKey, "HTTP endpoint", k.Destination.Webhook.HTTPEndpoint, names(name, s.HTTPEndpoints, stored.HTTPEndpoints))
+	}
+	for i := range s.ChangeRetentions {
+		r := &s.ChangeRetentions[i]
+		at := fmt.Sprintf("change_retentions[%d]", i)
+		c.databaseReference(at+".source_database", r.SourceDatabase, s, stored)
+		c.databaseReference(at+".destination_database", r.DestinationDatabase, s, stored)
 	}
 	for i := range s.APITokens {
 		for j, scope := range s.APITokens[i].Scopes {
-			sink, ok := strings.CutPrefix(string(scope), consumePrefix)
-			if _, found := s.Sink(sink); ok && !found {
-				c.missing(fmt.Sprintf("api_tokens[%d].scopes[%d]", i, j), "sink", sink, names(s.Sinks, func(k *Sink) string { return k.Name }))
+			if sink, ok := strings.CutPrefix(string(scope), consumePrefix); ok && namePattern.MatchString(sink) {
+				c.reference(fmt.Sprintf("api_tokens[%d].scopes[%d]", i, j), "sink", sink, names(func(k *Sink) string { return k.Name }, s.Sinks, stored.Sinks))
 			}
 		}
 	}
 }
 
-func names[T any](items []T, name func(*T) string) []string {
+func (c *checker) databaseReference(at, name string, s, stored *Set) {
+	if name != "" {
+		c.reference(at, "database", name, names(func(d *Database) string { return d.Name }, s.Databases, stored.Databases))
+	}
+}
+
+func names[T any](name func(*T) string, declared ...[]T) []string {
 	var all []string
-	for i := range items {
-		if n := name(&items[i]); n != "" {
-			all = append(all, n)
+	for _, items := range declared {
+		for i := range items {
+			if n := name(&items[i]); n != "" {
+				all = append(all, n)
+			}
 		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-func (c *checker) missing(at, kind, name string, declared []string) {
+func (c *checker) reference(at, kind, name string, declared []string) {
+	if slices.Contains(declared, name) {
+		return
+	}
 	const shown = 10
 	more := ""
 	if len(declared) > shown {
