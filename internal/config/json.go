@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -133,7 +134,7 @@ func (t *jsonTree) children(n *node, path string, depth int) {
 	seen := map[string]place{}
 	for i := 0; t.reader.More(); i++ {
 		if n.kind == sequence {
-			n.items = append(n.items, t.value(path+"[]", depth+1))
+			n.items = append(n.items, t.value(fmt.Sprintf("%s[%d]", path, i), depth+1))
 			continue
 		}
 		token, raw, at := t.next()

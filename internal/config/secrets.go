@@ -23,7 +23,11 @@ func (f *fields) secret(key string, dst *resource.Secret, def resource.Secret) {
 		return
 	}
 	v, ok := f.d.secret(f.at(key), n)
-	if !ok || f.updating && masks(v, *dst) {
+	if !ok {
+		f.d.silent[f.at(key)] = true
+		return
+	}
+	if f.updating && masks(v, *dst) {
 		return
 	}
 	f.d.warnMasked(f.at(key), n, v)
