@@ -28,6 +28,7 @@ type decoder struct {
 	places   map[string]place  // where each path was written
 	silent   map[string]bool   // paths whose values are unknown because of a mistake elsewhere
 	renamed  map[string]string // paths that go by another name in this document
+	unasked  []string          // keys that the decoder knows and does not describe
 	as       map[string]string // sections that stand under their old name, and the new one
 }
 

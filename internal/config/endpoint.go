@@ -56,7 +56,7 @@ func (f *fields) tunnel() {
 			Hint = "open https://webhook.site in a browser and copy your address to url"
 		return
 	}
-	f.ask("path", &shape{kind: shapeOff})
+	f.ask("path", &shape{kind: shapeNull})
 	if n, ok := f.find("path"); ok {
 		f.mistake("path", n, resource.CodeRetired, "belongs to tunnels, which are no longer offered").
 			Hint = "put the path into url, or into the sink's http_endpoint_path"
@@ -92,6 +92,9 @@ func (f *fields) headers(e *resource.HTTPEndpoint) {
 	}
 }
 
+// maskedHeaders is in what old exports of the original write in place of encrypted headers.
+const maskedHeaders = "sha256sum:"
+
 // pairs reads a mapping, or a list of {key, value}; null means none. It tells whether any was given.
 func (f *fields) pairs(key string, value shapeKind, add func(path, name string, n *node)) bool {
 	f.askPairs(key, value)
@@ -109,7 +112,7 @@ func (f *fields) pairs(key string, value shapeKind, add func(path, name string, 
 		for i, item := range n.items {
 			f.pair(key, fmt.Sprintf("%s[%d]", f.at(key), i), item, add)
 		}
-	case strings.Contains(n.text, "sha256sum:"):
+	case strings.Contains(n.text, maskedHeaders):
 		f.d.warnOnce("masked headers", f.at(key), n.at, "is the masked form of an export and is ignored; export again with secrets")
 		return false
 	default:
@@ -141,7 +144,7 @@ func (f *fields) askPairs(key string, value shapeKind) {
 			{"key", &shape{kind: shapeText, required: true}},
 			{"value", &shape{kind: value, required: true}},
 		}}},
-		{kind: shapeWord, words: []string{}},
+		{kind: shapeMasked},
 	}})
 }
 

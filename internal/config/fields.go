@@ -64,6 +64,10 @@ func (f *fields) mistake(key string, n *node, code, format string, args ...any) 
 
 // close reports unknown keys.
 func (f *fields) close() {
+	if f.describing() {
+		f.unasked()
+		return
+	}
 	for i := range f.n.entries {
 		e := &f.n.entries[i]
 		if slices.Contains(f.known, e.key) {

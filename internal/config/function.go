@@ -108,6 +108,7 @@ func (f *fields) drop(fn *resource.Function, before resource.FunctionType) {
 
 // codeFile refuses the key that the command line replaces by the file's content before it sends a document.
 func (f *fields) codeFile() {
+	f.ask("file", &shape{kind: shapeText}) // in a document that the command line has not been over yet
 	n, ok := f.find("file")
 	if !ok {
 		return

@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // shape is what may stand in one place of a document: the answer to the question that the decoder asks there. Schema is made of the shapes of
 // all questions, so it cannot say anything else than the decoder does.
 type shape struct {
@@ -34,6 +36,8 @@ const (
 	shapeObject   // known keys
 	shapeEither   // one of several shapes
 	shapeOperator // of a column filter
+	shapeMasked   // what old exports write in place of headers
+	shapeNull     // nothing
 	shapeIgnored  // accepted and not looked at
 	shapeRetired  // accepted with a warning
 	shapeOff      // only words that turn the feature off
@@ -60,12 +64,18 @@ func (f *fields) ask(key string, s *shape) {
 	if f.shape == nil {
 		return
 	}
-	for _, q := range f.shape.keys {
-		if q.key == key {
-			return
+	if !slices.ContainsFunc(f.shape.keys, func(q question) bool { return q.key == key }) {
+		f.shape.keys = append(f.shape.keys, question{key, s})
+	}
+}
+
+// unasked notes keys that were looked for and about which nothing was asked: Schema would lack them.
+func (f *fields) unasked() {
+	for _, key := range f.known {
+		if !slices.ContainsFunc(f.shape.keys, func(q question) bool { return q.key == key }) {
+			f.d.unasked = append(f.d.unasked, f.at(key))
 		}
 	}
-	f.shape.keys = append(f.shape.keys, question{key, s})
 }
 
 // describing reports whether the decoder describes itself. Branches that depend on values are then all taken.
