@@ -68,13 +68,28 @@ sinks:
 	require.Equal(t, []any{"d.yaml", 12, 77}, []any{file, line, column})
 }
 
+func TestAnotherSlotInPlace(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"databases: [{name: prod, slot: {name: other}}]", "databases: [{name: prod, slot_name: other, publication_name: third}]"} {
+		doc, warnings, err := config.ParseDocument("d.yaml", []byte(text), config.DocumentOptions{Base: storedSet()})
+		require.NoError(t, err)
+		require.Equal(t, "other", doc.Set.Databases[0].Slot.Name)
+		require.Len(t, warnings, 1)
+		require.Contains(t, warnings[0].String(), "d.yaml:1:")
+		require.Contains(t, warnings[0].String(), "a recorded gap")
+	}
+	d := storedDatabase()
+	warnings, err := config.UpdateDatabase(&d, []byte(`{"slot":{"name":"other"}}`), config.BodyOptions{})
+	require.NoError(t, err)
+	require.Len(t, warnings, 1)
+}
+
 func TestDocumentMistakesOverWhatIsStored(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, doc, want string }{
 		{"a new one needs everything", "sinks: [{name: x}]", "sinks[0].database missing_value, sinks[0].destination.type missing_value"},
 		{"nobody of that name", "sinks: [{name: orders, destination: {http_endpoint: nobody}}]", "sinks[0].destination.http_endpoint unknown_reference"},
-		{"another slot", "databases: [{name: prod, slot: {name: other}}]", "databases[0].slot.name cannot_change"},
-		{"another publication", "databases: [{name: prod, publication_name: other}]", "databases[0].publication.name cannot_change"},
+		{"a sink of another database", "sinks: [{name: orders, database: other}]", "sinks[0].database cannot_change"},
 		{"a slot that is taken", "databases: [{name: x, hostname: DB.internal, port: 6543, database: d, slot_name: slot, publication_name: p}]", "databases[0].slot.name conflicting_keys"},
 		{"another destination", "change_retentions: [{name: audit, destination_table_name: other}]", "change_retentions[0].destination_table_name cannot_change"},
 		{"another source database", "change_retentions: [{name: audit, source_database: other}]", "change_retentions[0].source_database cannot_change, change_retentions[0].source_database unknown_reference"},

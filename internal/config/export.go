@@ -23,7 +23,7 @@ func Export(set *resource.Set, inClear bool) ([]byte, error) {
 	forms(doc, "http_endpoints", set.HTTPEndpoints, FormEndpoint)
 	forms(doc, "functions", set.Functions, FormFunction)
 	forms(doc, "sinks", set.Sinks, FormSink)
-	root, err := readJSON(doc.bytes())
+	root, err := treeOf(doc.bytes())
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +73,8 @@ func escapeDollars(n *node, code bool) bool {
 	return found
 }
 
-// readJSON gives the tree of a JSON text.
-func readJSON(data []byte) (*node, error) {
+// treeOf gives the tree of a JSON text.
+func treeOf(data []byte) (*node, error) {
 	d := newDecoder("")
 	root := d.parseJSON(data)
 	if _, err := d.outcome(); err != nil {
@@ -84,15 +84,4 @@ func readJSON(data []byte) (*node, error) {
 		return nil, errors.New("no JSON text")
 	}
 	return root, nil
-}
-
-// ToYAML writes a JSON text as a YAML document, the keys in their order.
-func ToYAML(data []byte) ([]byte, error) {
-	root, err := readJSON(data)
-	if err != nil {
-		return nil, err
-	}
-	var w yamlWriter
-	w.document(root)
-	return w.text, nil
 }

@@ -113,7 +113,7 @@ func TestSchemaRefusesWhatIsBad(t *testing.T) {
 func TestDocumentsOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	schema := compiled(t)
-	blocks := regexp.MustCompile("(?ms)^( *)```ya?ml\n(.*?)^ *```")
+	blocks := regexp.MustCompile("(?ms)^( *)```ya?ml\n(.*?)\n *```")
 	found := 0
 	root := filepath.Join("..", "..")
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

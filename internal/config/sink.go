@@ -51,6 +51,11 @@ func (f *fields) sinkDatabase(s *resource.Sink) {
 	f.text("database", &other, s.Database)
 	if other != s.Database {
 		n, _ := f.find("database")
+		if !f.d.body {
+			f.mistake("database", n, resource.CodeFixed, "cannot become %q: the sink's place in the changes of %q means nothing in those of another database", other, s.Database).
+				Hint = "declare a sink under another name, and delete this one"
+			return
+		}
 		f.d.warn(f.at("database"), n.at, "is ignored: a sink stays with its database, which is %s", s.Database)
 	}
 }

@@ -5,7 +5,8 @@ import (
 )
 
 // slotAndPublication reads through which slot and which publication the database is read: nested, in the old flat form, or as the API's list
-// of one slot. Their names are decided once, except through that list, where the client names the slot that it changes.
+// of one slot. Another slot can be chosen
+// in place: that is how a database goes on whose slot was lost.
 func (f *fields) slotAndPublication(db, stored *resource.Database) {
 	slot, publication := db.Slot.Name, db.Publication.Name
 	f.slot(&db.Slot)
@@ -15,9 +16,8 @@ func (f *fields) slotAndPublication(db, stored *resource.Database) {
 	case f.d.body && f.replicationSlots(db):
 		f.contradiction("slot.name", nestedSlot, slot, db.Slot.Name)
 		f.contradiction("publication.name", nestedPublication, publication, db.Publication.Name)
-	case stored != nil:
-		f.fixed("slot.name", db.Slot.Name, slot)
-		f.fixed("publication.name", db.Publication.Name, publication)
+	case stored != nil && slot != db.Slot.Name:
+		f.d.warn(f.at("slot.name"), f.d.locate(f.at("slot.name")), "was %s: the change log goes on with what the other slot holds, and what lies between the two is a recorded gap", slot)
 	}
 }
 

@@ -193,8 +193,6 @@ func TestUpdateDatabase(t *testing.T) {
 func TestUpdateDatabaseMistakes(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, body, want string }{
-		{"a slot of another name", `{"slot":{"name":"other"}}`, "slot.name cannot_change"},
-		{"a publication of another name", `{"publication_name":"other"}`, "publication.name cannot_change"},
 		{"two slots", `{"replication_slots":[{},{}]}`, "replication_slots invalid_value"},
 		{"a slot without id", `{"replication_slots":[{"slot_name":"x"}]}`, "replication_slots.id missing_value"},
 		{"a slot of another database", `{"replication_slots":[{"id":"0b8f3f0e-7f5c-4a56-9d6f-2f2a8a0f6c11"}]}`, "replication_slots.id invalid_value"},
