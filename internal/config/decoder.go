@@ -21,7 +21,7 @@ type decoder struct {
 	body     bool // the body of an API request: JSON, with its own rules for types
 	files    bool // secrets may be in files
 	local    bool // may name files and commands of this machine
-	lenient  bool // unknown keys are ignored
+	lenient  bool // unknown keys of the resource itself are ignored
 	mistakes []resource.Mistake
 	warnings []Warning
 	warned   map[string]bool   // subjects of warnings so far

@@ -73,7 +73,7 @@ func (f *fields) close() {
 		if slices.Contains(f.known, e.key) {
 			continue
 		}
-		if f.d.lenient {
+		if f.d.lenient && f.path == "" {
 			f.d.warn(f.at(e.key), e.at, "is not a known key and is ignored")
 			continue
 		}

@@ -36,7 +36,7 @@ func isDecimal(text string) bool {
 // characters and long keys are written differently there.
 func (d *decoder) parseJSON(data []byte) *node {
 	t := &jsonTree{decoder: d, data: data, line: 1, column: 1}
-	if len(data) > maxFile {
+	if d.body && len(data) > maxFile {
 		d.mistake("", place{1, 1}, resource.CodeJSON, "has %d bytes; at most %d are read", len(data), maxFile)
 		return nil
 	}
@@ -54,7 +54,11 @@ func (d *decoder) parseJSON(data []byte) *node {
 	}
 	t.reader = json.NewDecoder(bytes.NewReader(data))
 	t.reader.UseNumber()
-	return t.value("", 0)
+	root := t.value("", 0)
+	if t.full {
+		return nil
+	}
+	return root
 }
 
 // jsonTree builds nodes from JSON, with their places.
@@ -64,6 +68,21 @@ type jsonTree struct {
 	reader       *json.Decoder
 	offset       int // of line and column
 	line, column int
+	nodes        int
+	full         bool // too many of them
+}
+
+// maxBodyNodes bounds the values of one body, each of which takes more memory than its text.
+const maxBodyNodes = 200_000
+
+// grow counts a value. The first one too many ends the reading.
+func (t *jsonTree) grow(at place) bool {
+	t.nodes++
+	if t.body && t.nodes > maxBodyNodes && !t.full {
+		t.full = true
+		t.mistake("", at, resource.CodeJSON, "has more than %d values", maxBodyNodes)
+	}
+	return !t.full
 }
 
 // advance moves line and column on to an offset.
@@ -97,6 +116,10 @@ func (t *jsonTree) next() (token json.Token, raw []byte, at place) {
 func (t *jsonTree) value(path string, depth int) *node {
 	token, raw, at := t.next()
 	n := &node{kind: scalar, at: at}
+	if !t.grow(at) {
+		n.kind = null
+		return n
+	}
 	switch v := token.(type) {
 	case json.Delim:
 		if depth > maxDepth {
@@ -132,7 +155,7 @@ func (t *jsonTree) value(path string, depth int) *node {
 
 func (t *jsonTree) children(n *node, path string, depth int) {
 	seen := map[string]place{}
-	for i := 0; t.reader.More(); i++ {
+	for i := 0; !t.full && t.reader.More(); i++ {
 		if n.kind == sequence {
 			n.items = append(n.items, t.value(fmt.Sprintf("%s[%d]", path, i), depth+1))
 			continue

@@ -114,6 +114,7 @@ func TestUpdateSinkMistakes(t *testing.T) {
 		{"groups without grouping", `{"message_grouping":false}`, "tables[0].group_column_names conflicting_keys"},
 		{"both forms", `{"source":{},"table":"x"}`, "table conflicting_keys"},
 		{"too deep", `{"annotations":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, "annotations invalid_value, annotations" + strings.Repeat("[0]", 64) + " malformed_json"},
+		{"too much", `{"annotations":{"x":[` + strings.Repeat("0,", 200_000) + `0]}}`, " malformed_json"},
 		{"a number beyond all", `{"annotations":{"x":1e999}}`, "annotations invalid_value"},
 	}
 	for _, tt := range tests {
@@ -202,6 +203,7 @@ func TestUpdateDatabaseMistakes(t *testing.T) {
 		{"a URL in a file", `{"url":{"file":"/etc/shadow"}}`, "url.file local_only"},
 		{"a URL and a host", `{"url":"postgres://u:p@h/d","hostname":"x"}`, "hostname conflicting_keys"},
 		{"a replica", `{"primary":{"hostname":"h"}}`, "primary not_in_this_version"},
+		{"a key of nobody in a section", `{"retention":{"max_aeg":"1h"}}`, "retention.max_aeg unknown_key"},
 		{"a pooler", `{"hostname":"aws.pooler.supabase.com"}`, "hostname invalid_value"},
 		{"bytes in a URL", `{"url":"postgres://u:%FF@h/d"}`, "password invalid_value"},
 	}
@@ -209,7 +211,7 @@ func TestUpdateDatabaseMistakes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got := storedDatabase()
-			_, err := config.UpdateDatabase(&got, []byte(tt.body), config.BodyOptions{})
+			_, err := config.UpdateDatabase(&got, []byte(tt.body), config.BodyOptions{IgnoreUnknown: true})
 			require.Equal(t, tt.want, mistakes(t, err))
 			require.NotContains(t, err.Error(), "root")
 		})
