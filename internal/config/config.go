@@ -1,6 +1,7 @@
 // Package config reads and writes what people declare: sequin.yaml, the bodies of the HTTP API, exports and plans, the form in which a
 // declaration is stored, and the server's own flags and environment. All of it goes through one decoder, so that one set of rules holds; every
-// mistake in a document is reported at once, with file, line and column. Reading is pure: nothing is connected to, created or changed.
+// mistake in a document is reported at once, with file, line and column. Reading connects to nothing and changes nothing; it looks at the
+// files of secrets where a document may name them.
 package config
 
 import (
