@@ -77,11 +77,7 @@ func create(ctx context.Context, tx pgx.Tx, opts Options) (Created, error) {
 	if err != nil {
 		return Created{}, err
 	}
-	created := Created{LeftOut: append(out, late...)}
-	for _, t := range in {
-		created.Tables = append(created.Tables, t.Name)
-	}
-	return created, nil
+	return Created{Tables: names(in), LeftOut: append(out, late...)}, nil
 }
 
 func createSQL(name string, tables []*table, version int) string {
@@ -96,18 +92,79 @@ func createSQL(name string, tables []*table, version int) string {
 	return b.String()
 }
 
+// Planned tells what a creation would do.
+type Planned struct {
+	Created
+	// Publishable are the tables that their owners could publish without harm, and SQL is the statement that does.
+	Publishable []Name
+	SQL         string
+}
+
+// Plan tells what Create would do now, and does nothing. A table that belongs to somebody else is left out for that and, as a second entry, for
+// what is wrong with it besides. Whether the role may create a publication at all is not looked at.
+func Plan(ctx context.Context, conn Conn, opts Options) (Planned, error) {
+	plan, err := planned(ctx, conn, opts)
+	if err != nil {
+		return Planned{}, fmt.Errorf("plan publication %q: %w", opts.Name, err)
+	}
+	return plan, nil
+}
+
+func planned(ctx context.Context, conn Conn, opts Options) (Planned, error) {
+	version, err := serverVersion(ctx, conn)
+	if err != nil {
+		return Planned{}, err
+	}
+	all, err := asked(ctx, conn, opts, version)
+	if err != nil {
+		return Planned{}, err
+	}
+	in, out, err := sift(ctx, conn, all, version)
+	if err != nil {
+		return Planned{}, err
+	}
+	plan := Planned{Created: Created{Tables: names(in), LeftOut: out}}
+	foreign := map[Name]bool{}
+	for _, t := range all {
+		foreign[t.Name] = !t.owned
+		t.owned = true
+	}
+	publishable, out, err := sift(ctx, conn, all, version)
+	if err != nil {
+		return Planned{}, err
+	}
+	for _, l := range out {
+		if foreign[l.Name] && l.Reason != NotPublishable {
+			plan.LeftOut = append(plan.LeftOut, l)
+		}
+	}
+	plan.Publishable, plan.SQL = names(publishable), createSQL(opts.Name, publishable, version)
+	return plan, nil
+}
+
+func names(tables []*table) []Name {
+	var list []Name
+	for _, t := range tables {
+		list = append(list, t.Name)
+	}
+	return list
+}
+
 // choose sorts the tables asked for into those that can be published and those that cannot.
 func choose(ctx context.Context, conn Conn, opts Options, version int) (in []*table, out []LeftOut, err error) {
-	var all []*table
-	if len(opts.Tables) > 0 {
-		all, err = explicit(ctx, conn, opts.Tables, version)
-	} else {
-		all, err = everything(ctx, conn, opts.Schemas, version)
-	}
+	all, err := asked(ctx, conn, opts, version)
 	if err != nil {
 		return nil, nil, err
 	}
 	return sift(ctx, conn, all, version)
+}
+
+// asked are the tables that a publication is to hold, if they can be published.
+func asked(ctx context.Context, conn Conn, opts Options, version int) ([]*table, error) {
+	if len(opts.Tables) > 0 {
+		return explicit(ctx, conn, opts.Tables, version)
+	}
+	return everything(ctx, conn, opts.Schemas, version)
 }
 
 func sift(ctx context.Context, conn Conn, tables []*table, version int) (in []*table, out []LeftOut, err error) {
@@ -190,11 +247,7 @@ func expel(ctx context.Context, tx Conn, name string, in []*table, version int) 
 	if len(in) == 0 {
 		return nil, nil, nil
 	}
-	names := make([]Name, 0, len(in))
-	for _, t := range in {
-		names = append(names, t.Name)
-	}
-	now, err := tablesNamed(ctx, tx, names)
+	now, err := tablesNamed(ctx, tx, names(in))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -319,3 +319,36 @@ func TestKeyDroppedMeanwhile(t *testing.T) {
 	require.Equal(t, map[string]publication.Reason{"public.loses": publication.NoKey}, reasons(got.created.LeftOut))
 	require.Empty(t, touch(t, conn))
 }
+
+// TestPlan: a plan is what a creation does, with what owners could publish besides, and leaves no trace.
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Shared(t).Database(t)
+	role := db.Publication(t) // a unique name
+	db.Exec(t, `create role "`+role+`" login; create table mine (id int primary key); create table keyless (x int); create table theirs (id int primary key);
+		create table theirs_keyless (x int); alter table mine owner to "`+role+`"; alter table keyless owner to "`+role+`"`)
+	t.Cleanup(func() { db.Exec(t, `drop owned by "`+role+`"; drop role "`+role+`"`) })
+	conn := db.Conn(t)
+	_, err := conn.Exec(t.Context(), `set role "`+role+`"`)
+	require.NoError(t, err)
+	plan, err := publication.Plan(t.Context(), conn, publication.Options{Name: "p"})
+	require.NoError(t, err)
+	named := func(table string) publication.Name { return publication.Name{Schema: "public", Table: table} }
+	require.Equal(t, []publication.Name{named("mine")}, plan.Tables)
+	require.Equal(t, []publication.Name{named("mine"), named("theirs")}, plan.Publishable)
+	reasons := map[string][]publication.Reason{}
+	for _, l := range plan.LeftOut {
+		reasons[l.Table] = append(reasons[l.Table], l.Reason)
+	}
+	require.Equal(t, map[string][]publication.Reason{
+		"keyless": {publication.NoKey}, "theirs": {publication.NotOwner}, "theirs_keyless": {publication.NotOwner, publication.NoKey},
+	}, reasons)
+	require.Zero(t, pgtest.Value[int](t, db, `select count(*) from pg_publication`))
+	db.Exec(t, plan.SQL)
+	got, err := publication.Inspect(t.Context(), db.Conn(t), "p")
+	require.NoError(t, err)
+	require.Len(t, got.Tables, 2)
+
+	_, err = publication.Plan(t.Context(), conn, publication.Options{Name: "p", Tables: []publication.Name{named("nowhere")}})
+	require.Equal(t, "table_not_found", problem.Code(err))
+}
