@@ -238,7 +238,7 @@ func Transient(err error) bool {
 		return transientState(pg.Code)
 	}
 	switch problem.Code(err) {
-	case "host_lookup_failed", "connection_refused", "host_unreachable", "connection_timeout", "connection_closed":
+	case "host_lookup_failed", "connection_refused", "host_unreachable", "connection_timeout", "connection_closed", "password_command_timeout":
 		return true
 	case "":
 	default:

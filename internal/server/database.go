@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -236,6 +235,7 @@ func (d *database) forgetMetrics() {
 // sameSource tells whether the stream can go on as it is.
 func sameSource(x, y resource.Database) bool {
 	return x.Hostname == y.Hostname && x.Port == y.Port && x.Database == y.Database && x.Username == y.Username && x.Password == y.Password && x.PasswordFile == y.PasswordFile &&
+		slices.Equal(x.PasswordCommand, y.PasswordCommand) &&
 		x.IPv6 == y.IPv6 && x.SSLMode == y.SSLMode && x.SSLRootCert == y.SSLRootCert && x.SSLCert == y.SSLCert && x.SSLKey == y.SSLKey &&
 		x.Slot == y.Slot && x.Publication == y.Publication && x.MaxChangeBytes == y.MaxChangeBytes && x.HeartbeatInterval == y.HeartbeatInterval
 }
@@ -259,24 +259,18 @@ func Source(res resource.Database) (postgres.Config, error) {
 	if res.Port < 0 || res.Port > 65535 {
 		return postgres.Config{}, fmt.Errorf("port %d is not between 0 and 65535", res.Port)
 	}
-	password := func(context.Context) (string, error) { return res.Password.Reveal(), nil }
-	if path := res.PasswordFile; path != "" {
-		password = func(context.Context) (string, error) { return readPassword(path) }
+	password := postgres.StaticPassword(res.Password.Reveal())
+	switch {
+	case len(res.PasswordCommand) > 0:
+		password = postgres.PasswordCommand(res.PasswordCommand)
+	case res.PasswordFile != "":
+		password = postgres.PasswordFile(res.PasswordFile)
 	}
 	return postgres.Config{
 		Hosts:    []postgres.Host{{Name: res.Hostname, Port: uint16(res.Port)}},
 		Database: res.Database, User: res.Username, Password: password,
 		SSLMode: postgres.SSLMode(res.SSLMode), SSLRootCert: res.SSLRootCert, SSLCert: res.SSLCert, SSLKey: res.SSLKey, IPv6: res.IPv6,
 	}, nil
-}
-
-// readPassword reads a password file as it is now, without its final line end.
-func readPassword(path string) (string, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("read the password file: %w", err)
-	}
-	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
 // tailOf is the end that every message of a sink has.
