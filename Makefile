@@ -30,16 +30,16 @@ demo: build ## Watch it work, on a throwaway Postgres; Ctrl-C leaves nothing beh
 	@exec bin/demo $(ARGS)
 
 .PHONY: test
-test: pg ## Run every test against real Postgres, with the race detector
+test: pg poolers ## Run every test against real Postgres, with the race detector
 	$(GO) test -race -timeout 25m ./...
 	$(GO) -C tools test ./...
 
 .PHONY: test-matrix
-test-matrix: ## Run the tests that use Postgres on each of 12 to 18
+test-matrix: poolers ## Run the tests that use Postgres on each of 12 to 18
 	scripts/test-matrix $(ARGS)
 
 .PHONY: race
-race: pg ## Run every test three times over, on one, two and eight threads, with the race detector
+race: pg poolers ## Run every test three times over, on one, two and eight threads, with the race detector
 	$(GO) test -race -count=1 -cpu 1,2,8 -timeout 30m ./...
 
 .PHONY: fuzz
@@ -47,7 +47,7 @@ fuzz: ## Fuzz every target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME)
 
 .PHONY: soak
-soak: pg ## Run the long versions of the crash and load tests; takes hours
+soak: pg poolers ## Run the long versions of the crash and load tests; takes hours
 	SEQUIN_SOAK=1 $(GO) test -race -count=1 -timeout 24h -v $(ARGS) ./...
 
 .PHONY: bench
@@ -86,6 +86,10 @@ check: ## Run all that CI runs
 .PHONY: pg
 pg: ## See to it that a Postgres server is there, fetched if none is installed
 	@$(GO) run ./scripts/postgres
+
+.PHONY: poolers
+poolers: ## See to it that the connection poolers are there that tests go through
+	@scripts/poolers
 
 pg-%: ## See to it that Postgres of a major version is there: make pg-17, make pg-all
 	@$(GO) run ./scripts/postgres $*

@@ -74,6 +74,10 @@ func TestTokensThatChange(t *testing.T) {
 	_, err = stale.Connect(t.Context())
 	require.Equal(t, "wrong_password", problem.Code(err))
 	require.NotContains(t, err.Error(), tokens[2])
+
+	report := postgres.Check(t.Context(), cfg, postgres.PreflightOptions{})
+	require.Equal(t, postgres.StatusOK, item(t, report, "replication").Status, "the check connects twice, each time with a token of its own")
+	require.Len(t, tokens, 6)
 }
 
 func script(t *testing.T, text string) []string {

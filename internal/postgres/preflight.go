@@ -7,59 +7,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sequinstream/sequin/internal/postgres/publication"
-	"github.com/sequinstream/sequin/internal/postgres/slot"
 	"github.com/sequinstream/sequin/internal/problem"
 )
-
-// Status is how a check went.
-type Status string
-
-// The outcomes of a check.
-const (
-	StatusOK   Status = "ok"
-	StatusWarn Status = "warn" // it works, and somebody should know
-	StatusFail Status = "fail" // streaming will not work
-)
-
-// Item is the outcome of one check. Problem is nil when Status is ok.
-type Item struct {
-	Name    string
-	Status  Status
-	Problem *problem.Error
-}
-
-// Report is what a preflight found.
-type Report struct {
-	Items       []Item
-	Version     int // server_version_num: 150004 is 15.4
-	InRecovery  bool
-	Identity    *Identity                // nil without a replication connection
-	Slot        *slot.Slot               // nil if it is not there
-	Publication *publication.Publication // nil if it is not there
-}
-
-// Err is the first failure, or nil.
-func (r Report) Err() error {
-	for _, item := range r.Items {
-		if item.Status == StatusFail {
-			return item.Problem
-		}
-	}
-	return nil
-}
-
-// Warnings are the problems that do not stop streaming.
-func (r Report) Warnings() []*problem.Error {
-	var list []*problem.Error
-	for _, item := range r.Items {
-		if item.Status == StatusWarn {
-			list = append(list, item.Problem)
-		}
-	}
-	return list
-}
 
 // PreflightOptions say what is going to be done with the database.
 type PreflightOptions struct {
@@ -71,170 +23,152 @@ type PreflightOptions struct {
 	CreatePublication bool
 	OwnPID            int32 // the backend of ours that streams from the slot, 0 for none
 	HasPrimary        bool  // conn leads to a standby, and the primary is configured too
+
+	// Tables narrows what Check says of tables to these; without them it is those of the publication, or else all that could be published.
+	Tables []publication.Name
+	// OldValues: the old values of every column are wanted with updates and deletes.
+	OldValues bool
 }
 
-// minVersion is the oldest version that is supported.
-const minVersion = 120000
+// minVersion is the oldest version that is supported, and newestVersion the newest that was tried.
+const (
+	minVersion    = 120000
+	newestVersion = 18
+)
 
 // preflight carries one run of the checks.
 type preflight struct {
-	conn   *pgx.Conn
-	opts   PreflightOptions
-	server serverFacts
-	report Report
+	conn     *pgx.Conn
+	opts     PreflightOptions
+	full     bool // every check, for people; else what a stream needs
+	server   serverFacts
+	provider Provider
+	how      string // the provider is known
+	tables   []*tableFacts
+	plan     *publication.Planned
+	report   Report
+
+	longRunning time.Duration // from which age on a transaction is worth a warning
+}
+
+// check is one check: its name, why it matters, and what it runs.
+type check struct {
+	name string
+	why  string
+	run  func(context.Context) (finding, error)
+}
+
+// finding is what a check found, and a problem unless all is well.
+type finding struct {
+	status  Status
+	found   string
+	problem *problem.Error
+}
+
+// good is a finding without a problem.
+func good(format string, args ...any) finding {
+	return finding{status: StatusOK, found: fmt.Sprintf(format, args...)}
+}
+
+// fail and warn are findings; without a text of its own, the problem tells what was found.
+func fail(p *problem.Error) finding { return finding{status: StatusFail, problem: p} }
+func warn(p *problem.Error) finding { return finding{status: StatusWarn, problem: p} }
+
+// saying adds what was found.
+func (f finding) saying(format string, args ...any) finding {
+	f.found = fmt.Sprintf(format, args...)
+	return f
+}
+
+// streamChecks are what Preflight runs: what decides whether a stream works.
+func (p *preflight) streamChecks() []check {
+	return []check{
+		// first: through a pooler, the others may speak of another session
+		{"pooler", "a pooler shares sessions and does not pass replication on, so the stream needs the server itself", p.checkPooler},
+		{"version", "what the server can decode depends on its version", p.checkVersion},
+		{"recovery", "a standby takes no writes, and before version 16 it does not decode", p.checkRecovery},
+		{"wal_level", "changes are decoded from the WAL, which holds enough for that only at the level logical", p.checkWALLevel},
+		{"connect_privilege", "every connection to the database needs the privilege CONNECT", p.checkConnect},
+		{"replication", "the stream needs a replication connection: the right to replicate, an entry in pg_hba.conf and a free walsender", p.checkReplication},
+		{"publication", "a slot decodes the changes of those tables that a publication names", p.checkPublication},
+		{"replica_identity", "Postgres refuses UPDATE and DELETE on a published table whose rows it cannot identify", p.checkIdentities},
+		{"slot", "the slot makes the server keep the WAL that was not read yet", p.checkSlot},
+		{"wal_retention", "a slot that falls too far behind loses its WAL, and with it changes", p.checkRetention},
+		{"timeouts", "the server gives up on streams and slots that are silent for too long", p.checkTimeouts},
+		{"provider", "managed servers are set up otherwise than one's own", p.checkProvider},
+	}
 }
 
 // Preflight looks at everything that streaming needs and reports each check with its repair. It changes nothing. The error is for a connection
 // that failed meanwhile; what is wrong with the database is in the report.
 func Preflight(ctx context.Context, conn *pgx.Conn, opts PreflightOptions) (Report, error) {
-	p := &preflight{conn: conn, opts: opts}
-	for _, check := range []struct {
-		name string
-		run  func(context.Context) (*finding, error)
-	}{
-		{"pooler", p.checkPooler}, // first: through a pooler, the others may speak of another session
-		{"version", p.checkVersion},
-		{"recovery", p.checkRecovery},
-		{"wal_level", p.checkWALLevel},
-		{"connect_privilege", p.checkConnect},
-		{"replication", p.checkReplication},
-		{"publication", p.checkPublication},
-		{"replica_identity", p.checkIdentities},
-		{"slot", p.checkSlot},
-		{"wal_retention", p.checkRetention},
-		{"timeouts", p.checkTimeouts},
-		{"provider", p.checkProvider},
-	} {
-		found, err := check.run(ctx)
+	p := newPreflight(conn, opts)
+	for _, c := range p.streamChecks() {
+		found, err := c.run(ctx)
 		if err != nil {
-			return p.report, fmt.Errorf("preflight, %s: %w", check.name, opts.Config.Explain(err))
+			return p.report, fmt.Errorf("preflight, %s: %w", c.name, opts.Config.Explain(err))
 		}
-		p.add(check.name, found)
+		p.report.add(c, found)
 	}
 	return p.report, nil
 }
 
-// finding is a problem and how bad it is; nil means that all is well.
-type finding struct {
-	status  Status
-	problem *problem.Error
+func newPreflight(conn *pgx.Conn, opts PreflightOptions) *preflight {
+	return &preflight{conn: conn, opts: opts, report: Report{
+		Address: opts.Config.Address(), Database: opts.Config.Database, User: opts.Config.User,
+		Provider: opts.Config.Provider(),
+	}, provider: opts.Config.Provider()}
 }
 
-func fail(p *problem.Error) *finding { return &finding{StatusFail, p} }
-func warn(p *problem.Error) *finding { return &finding{StatusWarn, p} }
+// checkTimeout bounds one check of Check: a catalog that somebody holds locked is no reason to wait for ever.
+const checkTimeout = 20 * time.Second
 
-func (p *preflight) add(name string, found *finding) {
-	if found == nil {
-		found = &finding{status: StatusOK}
-	}
-	p.report.Items = append(p.report.Items, Item{Name: name, Status: found.status, Problem: found.problem})
+// Check connects to a database and looks at all that may concern those who want its changes: the way to it, the server, the role, slot and
+// publication, and the tables. It changes nothing on the server and needs no privilege but to connect. What cannot be found out is a warning of
+// its own; without a connection the report ends with what prevents it.
+func Check(ctx context.Context, cfg Config, opts PreflightOptions) Report {
+	opts.Config = cfg
+	p := newPreflight(nil, opts)
+	p.full, p.longRunning = true, longRunning
+	return p.checkAll(ctx)
 }
 
-func (p *preflight) checkVersion(context.Context) (*finding, error) {
-	if p.server.version >= minVersion {
-		return nil, nil //nolint:nilnil // nil means that all is well
+func (p *preflight) checkAll(ctx context.Context) Report {
+	if !p.reach(ctx) {
+		return p.report
 	}
-	return fail(problem.New("postgres_too_old", "the server runs Postgres %s; 12 is the oldest that works", p.server.versionText).
-		WithHint("upgrade the server")), nil
-}
-
-func (p *preflight) checkRecovery(context.Context) (*finding, error) {
-	s := p.server
-	switch {
-	case !s.inRecovery:
-		return nil, nil //nolint:nilnil // nil means that all is well
-	case s.version < 160000:
-		return fail(problem.New("standby_not_supported", "%s is a standby, and only 16 or later can decode there", p.opts.Config.Address()).
-			WithHint("connect to the primary")), nil
-	case !p.opts.HasPrimary:
-		return fail(problem.New("primary_missing", "%s is a standby, and no primary is configured", p.opts.Config.Address()).
-			WithHint("add `primary` to the database, or connect to the primary itself: heartbeats are written there")), nil
-	case !s.flag("hot_standby_feedback"):
-		return warn(problem.New("hot_standby_feedback_off", "the standby does not tell its primary which rows the slot needs").
-			WithHint("set hot_standby_feedback = on, or VACUUM on the primary can invalidate the slot")), nil
-	}
-	return nil, nil //nolint:nilnil // nil means that all is well
-}
-
-func (p *preflight) checkWALLevel(context.Context) (*finding, error) {
-	level := p.server.settings["wal_level"].text
-	if level == "logical" {
-		return nil, nil //nolint:nilnil // nil means that all is well
-	}
-	return fail(problem.New("wal_level_not_logical", "the server writes no WAL that can be decoded").WithDetail("wal_level is %s", level).
-		WithHint("%s", walLevelHint(p.opts.Config.Provider()))), nil
-}
-
-func (p *preflight) checkConnect(context.Context) (*finding, error) {
-	if p.server.mayConnect {
-		return nil, nil //nolint:nilnil // nil means that all is well
-	}
-	return fail(problem.New("no_connect_privilege", "user %q may not connect to database %q", p.server.user, p.server.database).
-		WithHint("GRANT CONNECT ON DATABASE %s TO %s", quoteIdent(p.server.database), quoteIdent(p.server.user))), nil
-}
-
-// checkReplication opens a replication connection, which proves the privilege, pg_hba.conf and a free walsender at once.
-func (p *preflight) checkReplication(ctx context.Context) (*finding, error) {
-	if p.opts.OwnPID != 0 {
-		return nil, nil //nolint:nilnil // the stream that runs is the proof
-	}
-	if !p.server.mayReplicate {
-		return fail(problem.New("replication_privilege_missing", "user %q lacks the REPLICATION privilege", p.server.user).
-			WithHint("%s", replicationHint(p.opts.Config.Provider(), p.server.user))), nil
-	}
-	conn, err := p.opts.Config.ConnectReplication(ctx)
-	if err != nil {
-		if found, ok := problem.As(err); ok {
-			return fail(found), nil
+	defer closeQuietly(ctx, p.conn.Close)
+	p.report.Connected = true
+	for _, c := range append(p.streamChecks(), p.surveyChecks()...) {
+		if !p.run(ctx, c) {
+			break
 		}
-		return nil, err
 	}
-	defer closeQuietly(ctx, conn.Close)
-	identity, err := Identify(ctx, conn)
-	if errors.Is(err, ErrNotReplication) {
-		return fail(pooled(p.opts.Config, "it ignored the request for a replication connection")), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	p.report.Identity = &identity
-	return nil, nil //nolint:nilnil // nil means that all is well
+	p.report.sort()
+	return p.report
 }
 
-func (p *preflight) checkRetention(context.Context) (*finding, error) {
-	s := p.report.Slot
-	if s != nil && (s.WALStatus == "unreserved" || s.WALStatus == "extended" && s.SafeWALSize != nil) {
-		return warn(problem.New("slot_near_limit", "replication slot %q is close to losing its WAL", s.Name).
-			WithDetail("wal_status is %s; %d bytes are retained", s.WALStatus, s.Retained).
-			WithHint("let the stream catch up, or raise max_slot_wal_keep_size")), nil
+// run runs one check and notes what it found. It returns false when the others cannot be run any more.
+func (p *preflight) run(ctx context.Context, c check) bool {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	found, err := c.run(ctx)
+	if err == nil {
+		p.report.add(c, found)
+		return true
 	}
-	const small = 1 << 30
-	if keep, ok := p.server.bytes("max_slot_wal_keep_size"); ok && keep >= 0 && keep < small {
-		return warn(problem.New("wal_retention_small", "the server drops the WAL of a slot that falls %d MiB behind", keep>>20).
-			WithHint("raise max_slot_wal_keep_size to the WAL of the longest outage that the slot should survive")), nil
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !p.conn.IsClosed() {
+		p.report.add(c, warn(problem.New("check_not_possible", "the server did not answer what this check asks").
+			WithDetail("%s", pg.Message).WithHint("give the role the privilege that the server names, or check this by hand")))
+		return true
 	}
-	return nil, nil //nolint:nilnil // nil means that all is well
-}
-
-func (p *preflight) checkTimeouts(context.Context) (*finding, error) {
-	if idle, ok := p.server.duration("idle_replication_slot_timeout"); ok && idle > 0 {
-		return warn(problem.New("idle_slot_timeout", "the server invalidates slots that nobody reads for %s", idle).
-			WithHint("set idle_replication_slot_timeout = 0, or never stop for that long")), nil
+	explained, ok := problem.As(p.opts.Config.Explain(err))
+	if !ok {
+		explained = problem.New("check_interrupted", "the connection was lost during the check").WithDetail("%v", err).
+			WithHint("run the check again; if it ends here once more, the server's log tells why")
 	}
-	if timeout, ok := p.server.duration("wal_sender_timeout"); ok && timeout > 0 && timeout < 5*time.Second {
-		return warn(problem.New("wal_sender_timeout_short", "the server gives up on a stream that is silent for %s", timeout).
-			WithHint("set wal_sender_timeout to 60s, its default")), nil
-	}
-	return nil, nil //nolint:nilnil // nil means that all is well
-}
-
-func (p *preflight) checkProvider(context.Context) (*finding, error) {
-	provider := p.opts.Config.Provider()
-	text := quirk(provider)
-	if text == "" {
-		return nil, nil //nolint:nilnil // nil means that all is well
-	}
-	return warn(problem.New("provider_note", "the database runs at %s", provider).WithHint("%s", text)), nil
+	p.report.add(c, fail(explained))
+	return false
 }
 
 func closeQuietly(ctx context.Context, end func(context.Context) error) {
