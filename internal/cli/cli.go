@@ -115,7 +115,7 @@ func newRoot(streams Streams) *cobra.Command {
 		Version:       version(),
 	}
 	root.SetVersionTemplate("sequin {{.Version}}\n")
-	root.AddCommand(newServe(streams), newTail(streams), newVersion(streams))
+	root.AddCommand(newServe(streams), newTail(streams), newCheck(streams), newVersion(streams))
 	return root
 }
 
