@@ -49,3 +49,13 @@ func JudgeClocks(before, there, after time.Time) (Status, *problem.Error) {
 func RunPasswordCommand(ctx context.Context, argv []string, timeout time.Duration) (string, error) {
 	return runPasswordCommand(ctx, argv, timeout)
 }
+
+// ExplainRefusal explains why a replication connection was refused to a role of the provider.
+func ExplainRefusal(provider Provider, mayReplicate bool, err error) *problem.Error {
+	p := &preflight{provider: provider, server: serverFacts{user: "app", mayReplicate: mayReplicate}}
+	f, _ := p.noReplication(err)
+	return f.problem
+}
+
+// ReaderEndpoint is the reader endpoint of an Aurora cluster, and the writer's.
+func ReaderEndpoint(c Config) (reader, writer string) { return readerEndpoint(c) }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -94,6 +95,9 @@ func (p *preflight) checkEncoding(context.Context) (finding, error) {
 	return good("%s, which the server converts to UTF-8", encoding), nil
 }
 
+// secret is where a statement that sets a password begins to tell it.
+var secret = regexp.MustCompile(`(?is)(password).*`)
+
 // transaction is one that the creation of a slot waits for.
 type transaction struct {
 	pid   int32
@@ -156,6 +160,9 @@ func (p *preflight) openTransactions(ctx context.Context) ([]transaction, error)
 		err := r.Scan(&t.pid, &t.user, &t.state, &age, &t.query)
 		if age != nil {
 			t.age = time.Duration(*age * float64(time.Second))
+		}
+		if t.pid != 0 { // else it is the name of a prepared transaction
+			t.query = secret.ReplaceAllString(t.query, "$1 …")
 		}
 		return t, err
 	})

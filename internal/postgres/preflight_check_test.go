@@ -254,6 +254,11 @@ func TestCheckOfOpenTransactions(t *testing.T) {
 	require.Contains(t, found.Detail, "idle in transaction, open for 0s")
 	require.Contains(t, found.Detail, "insert into a values (1); select 'this is what it did last'")
 	require.Contains(t, found.Hint, "pg_terminate_backend(")
+	_, err = tx.Exec(t.Context(), "alter role plain PASSWORD 'hunter2'", pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	secret := item(t, postgres.CheckAtOnce(t.Context(), config(t, db.URL), opts), "open_transactions").Problem
+	require.Contains(t, secret.Detail, "alter role plain PASSWORD …")
+	require.NotContains(t, secret.Detail, "hunter2")
 	report = checked(t, db.URL, nil, opts)
 	require.Contains(t, item(t, report, "open_transactions").Found, "1 transaction writes, none older than 10s")
 	report = checked(t, db.URL, func(c *postgres.Config) { c.User = "plain" }, opts)

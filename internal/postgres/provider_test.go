@@ -10,6 +10,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/pgtest"
 	"github.com/sequinstream/sequin/internal/postgres"
+	"github.com/sequinstream/sequin/internal/problem"
 )
 
 // TestProvidersByWhatTheServerShows makes one server look like each provider in turn: it gets the provider's roles, or its settings as
@@ -162,6 +163,31 @@ func TestProvidersByHostName(t *testing.T) {
 		require.Equal(t, want.pooler != "", pooler, url)
 		require.Contains(t, how, want.pooler, url)
 	}
+}
+
+func TestReaderEndpoint(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string][2]string{
+		"postgres://u@x.cluster-ro-abc.eu-west-1.rds.amazonaws.com/d": {"x.cluster-ro-abc.eu-west-1.rds.amazonaws.com", "x.cluster-abc.eu-west-1.rds.amazonaws.com"},
+		"postgres://u@x.cluster-abc.eu-west-1.rds.amazonaws.com/d":    {},
+		"postgres://u@x.cluster-ro-abc.example.com/d":                 {},
+	} {
+		reader, writer := postgres.ReaderEndpoint(config(t, url))
+		require.Equal(t, want, [2]string{reader, writer}, url)
+	}
+}
+
+// TestRefusedReplication: what the role lacks comes first, and tokens of Amazon need a setting of their own.
+func TestRefusedReplication(t *testing.T) {
+	t.Parallel()
+	wrong := func() error { return problem.New("wrong_password", "the password is wrong").WithHint("correct it") }
+	require.Contains(t, postgres.ExplainRefusal(postgres.ProviderRDS, true, wrong()).Hint, "rds.iam_auth_for_replication = 1")
+	require.Equal(t, "correct it", postgres.ExplainRefusal(postgres.ProviderNone, true, wrong()).Hint)
+	found := postgres.ExplainRefusal(postgres.ProviderAurora, false, problem.New("no_walsender_left", "all walsenders are taken"))
+	require.Equal(t, "replication_privilege_missing", found.Code)
+	require.Equal(t, `GRANT rds_replication TO "app"`, found.Hint)
+	found = postgres.ExplainRefusal(postgres.ProviderNone, false, problem.New("pooled_connection", "it is a pooler"))
+	require.Equal(t, "pooled_connection", found.Code)
 }
 
 // TestGuides: each provider's page is there, and says plainly whether it was tried.
