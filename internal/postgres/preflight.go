@@ -140,7 +140,7 @@ func (p *preflight) checkAll(ctx context.Context) Report {
 	defer closeQuietly(ctx, p.conn.Close)
 	p.report.Connected = true
 	for _, c := range append(p.streamChecks(), p.surveyChecks()...) {
-		if !p.run(ctx, c) {
+		if !p.run(ctx, c) || c.name == "version" && p.server.version < minVersion { // of a server so old, the others would tell nonsense
 			break
 		}
 	}
@@ -158,8 +158,13 @@ func (p *preflight) run(ctx context.Context, c check) bool {
 		return true
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !p.conn.IsClosed() {
-		p.report.add(c, warn(problem.New("check_not_possible", "the server did not answer what this check asks").
-			WithDetail("%s", pg.Message).WithHint("give the role the privilege that the server names, or check this by hand")))
+		unknown := problem.New("check_not_possible", "the server did not answer what this check asks").
+			WithDetail("%s", pg.Message).WithHint("give the role the privilege that the server names, or check this by hand")
+		if p.server.version == 0 { // not even what every other check builds on
+			p.report.add(c, fail(unknown))
+			return false
+		}
+		p.report.add(c, warn(unknown))
 		return true
 	}
 	explained, ok := problem.As(p.opts.Config.Explain(err))

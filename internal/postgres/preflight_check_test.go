@@ -412,6 +412,29 @@ func TestCheckChangesNothing(t *testing.T) {
 	}
 }
 
+// TestCheckOfAClosedCatalog: what cannot be asked is a warning of its own, and an error when the rest depends on it.
+func TestCheckOfAClosedCatalog(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, pgtest.Options{})
+	db := server.Database(t)
+	db.Exec(t, `create role blind login; revoke select on pg_prepared_xacts from public`)
+	cfg := config(t, db.URL)
+	cfg.User = "blind"
+	report := postgres.Check(t.Context(), cfg, postgres.PreflightOptions{})
+	found := item(t, report, "open_transactions")
+	require.Equal(t, postgres.StatusWarn, found.Status)
+	require.Equal(t, "check_not_possible", found.Problem.Code)
+	require.Contains(t, found.Problem.Detail, "pg_prepared_xacts")
+	require.Len(t, report.Items, 28, "the others go on")
+
+	db.Exec(t, `revoke select on pg_roles from public`)
+	report = postgres.Check(t.Context(), cfg, postgres.PreflightOptions{})
+	last := report.Items[len(report.Items)-1]
+	require.Equal(t, postgres.StatusFail, last.Status)
+	require.Contains(t, last.Problem.Detail, "pg_roles")
+	require.Len(t, report.Items, 4)
+}
+
 // catalogs is everything that the server has, the next transaction id and its settings included.
 func catalogs(t *testing.T, db *pgtest.DB) map[string]string {
 	t.Helper()
