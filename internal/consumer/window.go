@@ -236,6 +236,11 @@ func (c *Consumer) complete(seq uint64) bool {
 		c.redriveDone(e)
 		return true
 	}
+	return c.finish(seq)
+}
+
+// finish is complete for a message that is no dead letter.
+func (c *Consumer) finish(seq uint64) bool {
 	if c.done.has(seq) {
 		return false
 	}
@@ -253,9 +258,31 @@ func (c *Consumer) complete(seq uint64) bool {
 func (c *Consumer) drop(e *entry) {
 	c.quiet(e)
 	if e.g2 != nil && e.arrived < 2 {
-		return // its groups have not come to it yet: they pass over it when they do
+		c.leavePair(e)
+		return
 	}
 	c.forget(e)
+}
+
+// leavePair lets the group go on that a done change of key heads while it waits for its other group. Groups that have not come to it yet pass
+// over it when they do.
+func (c *Consumer) leavePair(e *entry) {
+	for _, g := range [2]*group{e.g, e.g2} {
+		if g.head == e {
+			c.forgetPair(e)
+			c.promote(g)
+			return
+		}
+	}
+}
+
+// forgetPair removes the entry of a done change of key. Its table counts it until its last group has passed over it.
+func (c *Consumer) forgetPair(e *entry) {
+	c.backlogBytes -= pairBytes
+	if e.stored {
+		c.batch.delete(c.keys.number(dirMsg, e.seq))
+	}
+	delete(c.entries, e.seq)
 }
 
 // forget removes an entry and lets go what it held back.
@@ -356,10 +383,15 @@ func (c *Consumer) nextOf(g *group) *entry {
 		c.blockedGroups--
 	}
 	e := c.entries[seq]
+	done := c.done.has(seq)
 	if e != nil && e.g2 != nil {
-		return e
+		if !done {
+			return e
+		}
+		c.passPair(g, e)
+		return nil
 	}
-	if c.done.has(seq) {
+	if done {
 		c.leaveTable(g.t)
 		return nil
 	}
@@ -370,6 +402,24 @@ func (c *Consumer) nextOf(g *group) *entry {
 	return e
 }
 
+// passPair passes over a done change of key in one of its groups. It is gone when the other has passed over it too.
+func (c *Consumer) passPair(g *group, e *entry) {
+	other := e.g
+	if other == g {
+		other = e.g2
+	}
+	leads := other.head == e // among many that are given up at once, it is not its turn yet
+	if e.arrived++; !leads && e.arrived < 2 {
+		return
+	}
+	c.quiet(e)
+	c.forgetPair(e)
+	c.leaveTable(g.t)
+	if leads {
+		c.promote(other)
+	}
+}
+
 // arrive brings a change of key to the head of one of its groups.
 func (c *Consumer) arrive(g *group, e *entry) {
 	g.head = e
@@ -378,11 +428,6 @@ func (c *Consumer) arrive(g *group, e *entry) {
 		return
 	}
 	c.backlogBytes -= pairBytes
-	if c.done.has(e.seq) {
-		c.quiet(e) // given up while it was in flight since before a restart
-		c.forget(e)
-		return
-	}
 	c.activate(e)
 }
 
