@@ -77,6 +77,20 @@ func (b *bitmap) firstZero(i uint64) uint64 {
 	return w<<6 + uint64(bits.TrailingZeros64(word)) //nolint:gosec // 0 to 63
 }
 
+// lastZero is the last index ≤ i whose bit is not set.
+func (b *bitmap) lastZero(i uint64) (uint64, bool) {
+	for w := int(i >> 6); w >= 0; w-- {
+		word := ^b[w]
+		if w == int(i>>6) {
+			word &= math.MaxUint64 >> (63 - i&63)
+		}
+		if word != 0 {
+			return uint64(w)<<6 + uint64(bits.Len64(word)) - 1, true //nolint:gosec // 0 to 64
+		}
+	}
+	return 0, false
+}
+
 type page struct {
 	bits   bitmap
 	n      int
@@ -272,6 +286,52 @@ func (d *doneSet) skip(seq uint64) uint64 {
 		seq = (seq>>pageShift + 1) << pageShift
 	}
 	return seq
+}
+
+// next is the first seq from seq to to that is not done, and false when there is none among the first pages of that stretch: then it is where
+// to look on.
+func (d *doneSet) next(seq, to uint64, pages int) (uint64, bool) {
+	seq = max(seq, d.cursor)
+	for range pages {
+		if seq > to {
+			break
+		}
+		p := seq >> pageShift
+		if pg := d.pages[p]; pg != nil {
+			if i := pg.bits.firstZero(seq & (pageSeqs - 1)); i < pageSeqs {
+				seq = p<<pageShift + i
+				return seq, seq <= to
+			}
+		} else if !d.fullPage(p) {
+			return seq, true
+		}
+		seq = (p + 1) << pageShift
+	}
+	return seq, false
+}
+
+// prev is the last seq from seq down to from that is not done, and false when there is none among the last pages of that stretch: then it is
+// where to look on. from is not below the cursor.
+func (d *doneSet) prev(seq, from uint64, pages int) (uint64, bool) {
+	for range pages {
+		if seq < from {
+			break
+		}
+		p := seq >> pageShift
+		if pg := d.pages[p]; pg != nil {
+			if i, ok := pg.bits.lastZero(seq & (pageSeqs - 1)); ok {
+				seq = p<<pageShift + i
+				return seq, seq >= from
+			}
+		} else if !d.fullPage(p) {
+			return seq, true
+		}
+		if p == 0 {
+			return 0, false
+		}
+		seq = p<<pageShift - 1
+	}
+	return seq, false
 }
 
 // touchAll makes every page go to disk with the next commit, marks of the filter included.

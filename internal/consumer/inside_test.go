@@ -58,9 +58,45 @@ func TestDoneSetIsASet(t *testing.T) {
 		}
 		require.Equal(t, undone, d.undone(start, start+2*n-1))
 		require.GreaterOrEqual(t, d.skip(d.cursor), d.cursor)
+		searchDoneSet(t, r, d, model, start, n)
 		for _, pg := range d.pages {
 			require.Less(t, pg.n, pageSeqs, "whole pages are kept as one bit")
 		}
+	}
+}
+
+// searchDoneSet looks for what is not done from random places, either way and a page at a time.
+func searchDoneSet(t *testing.T, r *rand.Rand, d *doneSet, model map[uint64]bool, start, n uint64) {
+	t.Helper()
+	for range 10 {
+		from := max(start+r.Uint64N(n), d.cursor)
+		to := from + r.Uint64N(2*pageSeqs)
+		up, down := uint64(0), uint64(0)
+		for seq := from; seq <= to; seq++ {
+			if !model[seq] {
+				up = seq
+				break
+			}
+		}
+		for seq := to; seq >= from; seq-- {
+			if !model[seq] {
+				down = seq
+				break
+			}
+		}
+		pages := 1 + r.IntN(3)
+		seq, ok := d.next(from, to, pages)
+		for !ok && seq <= to {
+			seq, ok = d.next(seq, to, pages)
+		}
+		require.Equal(t, up != 0, ok)
+		require.True(t, !ok || seq == up, "from %d to %d: %d, want %d", from, to, seq, up)
+		seq, ok = d.prev(to, from, pages)
+		for !ok && seq >= from {
+			seq, ok = d.prev(seq, from, pages)
+		}
+		require.Equal(t, down != 0, ok)
+		require.True(t, !ok || seq == down, "from %d down to %d: %d, want %d", to, from, seq, down)
 	}
 }
 
