@@ -20,7 +20,8 @@ import (
 // Deps is what the API works with.
 type Deps struct {
 	Streams Streams
-	Sinks   Sinks // nil: no dead-letter routes
+	Sinks   Sinks     // nil: no routes that look into sinks
+	Audit   AuditFunc // nil: nobody keeps an audit log
 	Auth    *auth.Tokens
 	Logger  *slog.Logger
 	Limits  Limits
@@ -55,6 +56,7 @@ func (l Limits) withDefaults() Limits {
 type API struct {
 	streams Streams
 	sinks   Sinks
+	audit   AuditFunc
 	auth    *auth.Tokens
 	logger  *slog.Logger
 	limits  Limits
@@ -68,7 +70,7 @@ type API struct {
 // New makes the handler.
 func New(deps Deps) *API {
 	a := &API{
-		streams: deps.Streams, sinks: deps.Sinks, auth: deps.Auth, logger: deps.Logger, limits: deps.Limits.withDefaults(), docs: deps.DocsURL,
+		streams: deps.Streams, sinks: deps.Sinks, audit: deps.Audit, auth: deps.Auth, logger: deps.Logger, limits: deps.Limits.withDefaults(), docs: deps.DocsURL,
 		mux: http.NewServeMux(), draining: make(chan struct{}),
 	}
 	if a.docs == "" {
@@ -93,7 +95,7 @@ type route struct {
 func (a *API) routes() []route {
 	all := a.streamRoutes()
 	if a.sinks != nil {
-		all = append(all, a.deadLetterRoutes()...)
+		all = append(append(all, a.messageRoutes()...), a.deadLetterRoutes()...)
 	}
 	return all
 }

@@ -1,35 +1,13 @@
 package api
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/sequinstream/sequin/internal/consumer"
-	"github.com/sequinstream/sequin/internal/problem"
-)
-
-// Sinks finds sinks of every type.
-type Sinks interface {
-	SinkByID(account, id string) (Sink, bool)
-	SinkByName(account, name string) (Sink, bool)
-}
-
-// Sink is what can be done about a sink's dead letters; *consumer.Consumer has all of it. It is safe for concurrent use.
-type Sink interface {
-	DeadLetters(ctx context.Context, after uint64, limit int) ([]consumer.DeadLetter, error)
-	DeadLetter(ctx context.Context, seq uint64) (consumer.DeadLetter, error)
-	Redrive(ctx context.Context, seqs []uint64) (missing []uint64, err error)
-	Discard(ctx context.Context, seqs []uint64) error
-}
-
-// Bounds of the dead-letter routes.
-const (
-	defaultDeadLetters = 100
-	maxDeadLetters     = 1000
 )
 
 func (a *API) deadLetterRoutes() []route {
@@ -42,78 +20,48 @@ func (a *API) deadLetterRoutes() []route {
 	}
 }
 
-// deadLetter is a dead letter as the API shows it. Data is the message, where it could be built.
+// deadLetter is a dead letter as the API shows it.
 type deadLetter struct {
 	Seq uint64 `json:"seq"`
 	consumer.DeadLetter
-	IsRedriving bool            `json:"redriving"`
-	Data        json.RawMessage `json:"data,omitempty"`
+	Position    string `json:"position"`
+	IsRedriving bool   `json:"redriving"`
 }
 
-func (a *API) sink(r *request) (Sink, error) {
-	name := r.PathValue("id_or_name")
-	var s Sink
-	var ok bool
-	if isUUIDv4(name) {
-		s, ok = a.sinks.SinkByID(r.identity.Account, strings.ToLower(name))
-	} else {
-		s, ok = a.sinks.SinkByName(r.identity.Account, name)
-	}
-	if !ok {
-		return nil, notFound("sink_not_found", "Not found: No `consumer` found matching the provided ID or name")
-	}
-	return s, nil
+func shown(d *consumer.DeadLetter) deadLetter {
+	return deadLetter{Seq: d.Seq, DeadLetter: *d, Position: positionText(d.Position), IsRedriving: d.Redriving}
 }
 
-func notFound(code, message string) *statusError {
-	return &statusError{status: http.StatusNotFound, problem: problem.New(code, "%s", message)}
-}
-
-// listDeadLetters pages through the dead letters by seq; next is the after of the next page.
+// listDeadLetters pages through the dead letters by seq.
 func (a *API) listDeadLetters(w http.ResponseWriter, r *request) error {
-	s, err := a.sink(r)
+	s, err := a.readableSink(r)
 	if err != nil {
 		return err
 	}
-	if err := r.identity.MayRead(); err != nil {
+	var q consumer.DeadQuery
+	if q.After, q.Before, q.Descending, q.Limit, err = r.params.page(); err != nil {
 		return err
 	}
-	limit, found, err := r.params.integer("limit", 1, maxDeadLetters)
-	if err != nil {
+	if q.DeadFilter, err = r.params.deadFilter(); err != nil {
 		return err
 	}
-	if !found {
-		limit = defaultDeadLetters
-	}
-	after := uint64(0)
-	if v, ok := r.params.find("after"); ok {
-		if after, err = strconv.ParseUint(v.text, 10, 64); err != nil {
-			return badParameter("after", "is %s; expected the seq of a dead letter", v.shown)
-		}
-	}
-	letters, err := s.DeadLetters(r.Context(), after, limit)
+	page, err := s.DeadLetters(r.Context(), q)
 	if err != nil {
 		return err
 	}
 	reply := struct {
 		Data []deadLetter `json:"data"`
-		Next *uint64      `json:"next"`
-	}{Data: make([]deadLetter, len(letters))}
-	for i := range letters {
-		reply.Data[i] = deadLetter{Seq: letters[i].Seq, DeadLetter: letters[i], IsRedriving: letters[i].Redriving}
-	}
-	if len(letters) == limit {
-		reply.Next = &letters[limit-1].Seq
+		Next seqOrNull    `json:"next"`
+	}{Data: make([]deadLetter, len(page.Letters)), Next: seqOrNull(page.Next)}
+	for i := range page.Letters {
+		reply.Data[i] = shown(&page.Letters[i])
 	}
 	return a.writeJSON(w, reply)
 }
 
 func (a *API) showDeadLetter(w http.ResponseWriter, r *request) error {
-	s, err := a.sink(r)
+	s, err := a.readableSink(r)
 	if err != nil {
-		return err
-	}
-	if err := r.identity.MayRead(); err != nil {
 		return err
 	}
 	seq, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
@@ -127,62 +75,83 @@ func (a *API) showDeadLetter(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	reply := deadLetter{Seq: letter.Seq, DeadLetter: letter, IsRedriving: letter.Redriving}
-	if json.Valid(letter.Payload) {
-		reply.Data = letter.Payload
-	}
-	return a.writeJSON(w, reply)
+	return a.writeWithData(w, shown(&letter), letter.Payload)
 }
 
 // redrive delivers dead letters again, out of order; they stay until they are acknowledged.
 func (a *API) redrive(w http.ResponseWriter, r *request) error {
-	s, seqs, err := a.changeDeadLetters(r)
+	s, err := a.changeableSink(r)
 	if err != nil {
 		return err
 	}
-	missing, err := s.Redrive(r.Context(), seqs)
+	sel, err := r.params.deadSelection()
 	if err != nil {
 		return err
 	}
-	if missing == nil {
-		missing = []uint64{}
-	}
-	return a.writeJSON(w, map[string]any{"success": true, "missing": missing})
+	done, err := s.Redrive(r.Context(), sel)
+	return a.changedDead(w, r, s, "dead_letters.redrive", deadText(&sel), &done, err)
 }
 
+// discard removes dead letters for good.
 func (a *API) discard(w http.ResponseWriter, r *request) error {
-	s, seqs, err := a.changeDeadLetters(r)
+	s, err := a.changeableSink(r)
 	if err != nil {
 		return err
 	}
-	return a.done(w, s.Discard(r.Context(), seqs))
+	sel, err := r.params.deadSelection()
+	if err != nil {
+		return err
+	}
+	done, err := s.Discard(r.Context(), sel)
+	return a.changedDead(w, r, s, "dead_letters.discard", deadText(&sel), &done, err)
 }
 
-// changeDeadLetters reads what redrive and discard have in common: a list of seqs.
-func (a *API) changeDeadLetters(r *request) (Sink, []uint64, error) {
-	s, err := a.sink(r)
+// changedDead is changed for dead letters: missing ones have one reason only, so they are plain seqs.
+func (a *API) changedDead(w http.ResponseWriter, r *request, s Sink, action, which string, done *consumer.Changed, err error) error {
+	a.note(r, s, action, which, done)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	if err := r.identity.MayChange(); err != nil {
-		return nil, nil, err
+	reply := struct {
+		Success bool      `json:"success"`
+		Count   int       `json:"count"`
+		Missing []uint64  `json:"missing"`
+		Skipped int       `json:"skipped"`
+		Next    seqOrNull `json:"next"`
+	}{Success: true, Count: done.Count, Missing: make([]uint64, len(done.Missing)), Skipped: done.Skipped, Next: seqOrNull(done.Next)}
+	for i, m := range done.Missing {
+		reply.Missing[i] = m.Seq
 	}
-	raw, ok := r.params.body["seqs"]
-	if !ok {
-		return nil, nil, badParameter("seqs", "is missing: a list with the seq of each dead letter")
-	}
-	var seqs []uint64
-	if json.Unmarshal(raw, &seqs) != nil || len(seqs) == 0 || len(seqs) > maxDeadLetters {
-		return nil, nil, badParameter("seqs", "must be a list of 1 to %d numbers", maxDeadLetters)
-	}
-	return s, seqs, nil
+	return a.writeJSON(w, reply)
 }
 
 func (a *API) writeJSON(w http.ResponseWriter, v any) error {
-	body, err := json.Marshal(v)
+	body, err := encode(v)
 	if err != nil {
 		return errInternal().because(err)
 	}
 	a.write(w, http.StatusOK, body)
 	return nil
+}
+
+// writeWithData answers an object with one more key: the message, byte for byte as it would go out, or null if it could not be built.
+func (a *API) writeWithData(w http.ResponseWriter, v any, data []byte) error {
+	body, err := encode(v)
+	if err != nil {
+		return errInternal().because(err)
+	}
+	if !json.Valid(data) {
+		data = []byte("null")
+	}
+	body = append(body[:len(body)-1], `,"data":`...)
+	a.write(w, http.StatusOK, append(append(body, data...), '}'))
+	return nil
+}
+
+func encode(v any) ([]byte, error) {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSpace(text.Bytes()), err
 }

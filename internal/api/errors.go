@@ -79,6 +79,9 @@ var statuses = map[string]int{
 	CodeTooManyWaiting:    http.StatusTooManyRequests,
 	"invalid_ack_id":      http.StatusBadRequest,
 	"too_far_ahead":       http.StatusConflict,
+	"not_redrivable":      http.StatusConflict,
+	"too_many_redrives":   http.StatusConflict,
+	"message_not_found":   http.StatusNotFound,
 	"not_found":           http.StatusNotFound,
 	"validation_failed":   http.StatusUnprocessableEntity,
 }

@@ -78,7 +78,7 @@ func (o *operator) fine(err error) bool {
 }
 
 func (o *operator) act() int {
-	ctx, what := o.t.Context(), o.r.IntN(16)
+	ctx, what := o.t.Context(), o.r.IntN(18)
 	switch what {
 	case 0, 1, 2:
 		o.write()
@@ -103,6 +103,11 @@ func (o *operator) act() int {
 		} else {
 			o.fine(o.c.Release(ctx, o.r.Uint64N(o.log.End().Seq+2), "chaos"))
 		}
+	case 16:
+		o.discard()
+	case 17:
+		_, err := o.c.Redeliver(ctx, consumer.Selection{All: true})
+		o.fine(err)
 	case 14:
 		time.Sleep(time.Duration(o.r.IntN(40)) * time.Second)
 	default:
@@ -111,6 +116,20 @@ func (o *operator) act() int {
 		o.state.mu.Unlock()
 	}
 	return what
+}
+
+// discard discards one of the messages that the consumer lists.
+func (o *operator) discard() {
+	page, err := o.c.Messages(o.t.Context(), consumer.MessageQuery{Limit: 20, Descending: o.r.IntN(2) == 0})
+	if !o.fine(err) || len(page.Messages) == 0 {
+		return
+	}
+	m := page.Messages[o.r.IntN(len(page.Messages))]
+	require.False(o.t, o.acked[m.AckID], "message %d was acknowledged in this generation", m.Seq)
+	did, err := o.c.DiscardMessages(o.t.Context(), consumer.Selection{Seqs: []uint64{m.Seq}})
+	if o.fine(err) && did.Count > 0 {
+		o.acked[m.AckID] = true
+	}
 }
 
 func (o *operator) write() {

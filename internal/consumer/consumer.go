@@ -29,6 +29,7 @@ type Consumer struct {
 	keys   keys
 	tag    uint64
 	limits bounds
+	effort effort
 
 	scanWake   chan struct{} // the scan may have more to do
 	timerWake  chan struct{} // there is an earlier deadline
@@ -97,6 +98,7 @@ type bounds struct {
 	distance uint64 // messages between the cursor and the frontier
 	backlog  int    // bytes for messages behind blocked groups
 	burials  int    // messages that are becoming dead letters
+	redrives int    // dead letters that are being delivered again
 }
 
 func defaultBounds() bounds {
@@ -106,6 +108,7 @@ func defaultBounds() bounds {
 		distance: 1 << 30,
 		backlog:  4 << 20, // some 2 to 4 million messages
 		burials:  1024,
+		redrives: 10_000,
 	}
 }
 
@@ -125,7 +128,7 @@ func Open(ctx context.Context, deps Deps, cfg Config) (*Consumer, error) {
 	c := &Consumer{
 		log: newStrayLog(deps, cfg.ID), state: deps.State, encode: deps.Encode, cfg: cfg, rand: r,
 		logger: deps.Logger.With("consumer", cfg.Name),
-		keys:   newKeys(cfg.ID), tag: consumerTag(cfg.ID), limits: defaultBounds(),
+		keys:   newKeys(cfg.ID), tag: consumerTag(cfg.ID), limits: defaultBounds(), effort: defaultEffort(),
 		scanWake: make(chan struct{}, 1), timerWake: make(chan struct{}, 1), commitWake: make(chan struct{}, 1),
 		buryWake: make(chan struct{}, 1), stopped: make(chan struct{}),
 		redrives: map[uint64]*entry{}, leases: map[uint64]*lease{}, thinLeases: map[*lease]struct{}{}, batch: newBatch(),
@@ -140,6 +143,9 @@ func Open(ctx context.Context, deps Deps, cfg Config) (*Consumer, error) {
 	}
 	return c, nil
 }
+
+// Name is the consumer's name.
+func (c *Consumer) Name() string { return c.config().Name }
 
 // Remove deletes everything that a consumer kept. It must not be running.
 func Remove(ctx context.Context, state engine.State, id string) error {

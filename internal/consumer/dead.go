@@ -21,6 +21,9 @@ const (
 	ReasonRetries  Reason = "retries_exhausted" // max_retry_count attempts failed
 )
 
+// Reasons are all of them.
+func Reasons() []Reason { return []Reason{ReasonTooBig, ReasonRejected, ReasonRetries} }
+
 // StopReason says why a consumer hands out nothing although it is active.
 type StopReason string
 
@@ -43,6 +46,8 @@ type DeadLetter struct {
 	Action     string       `json:"action"`
 	Schema     string       `json:"schema,omitempty"`
 	Table      string       `json:"table,omitempty"`
+	Key        string       `json:"key,omitempty"`     // the primary key as text; not in the first releases' records
+	OldKey     string       `json:"old_key,omitempty"` // of a change of key: what it was
 	Group      string       `json:"group,omitempty"`
 	Size       int          `json:"size"`   // bytes of the change on the wire
 	Stored     int          `json:"stored"` // bytes of Payload
@@ -55,7 +60,7 @@ func (d *DeadLetter) cost() int64 { return int64(d.Stored) + int64(len(d.Error))
 
 const deadOverhead = 512
 
-// burial is a message on its way to the dead letters.
+// burial is a message on its way to the dead letters. It does not change.
 type burial struct {
 	seq     uint64
 	reason  Reason
@@ -129,6 +134,9 @@ func (c *Consumer) buryNext(ctx context.Context) (bool, error) {
 	if lost(err) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if len(c.burials) == 0 || c.burials[0] != b {
+			return true, nil // discarded meanwhile
+		}
 		c.burials = c.burials[1:]
 		c.logger.ErrorContext(ctx, "message is lost", "seq", b.seq, "error", err)
 		c.recordGap(GapRecord{From: b.seq, To: b.seq, Reason: GapLost, Detail: err.Error(), Count: 1})
@@ -191,12 +199,14 @@ func (c *Consumer) generation() uint32 {
 
 // deadLetter gathers what is to be kept of a message. It must not hold c.mu.
 func (c *Consumer) deadLetter(ctx context.Context, b *burial, p *plan) (*DeadLetter, error) {
-	if b.cause == "" {
-		b.cause = c.lastCause(ctx, b)
+	cause := b.cause
+	if cause == "" {
+		cause = c.lastCause(ctx, b)
 	}
+	cause = truncate(cause, maxErrorBytes)
 	if b.redrive != nil {
 		d, err := c.letter(ctx, b.seq)
-		d.Reason, d.Error, d.At = b.reason, truncate(b.cause, maxErrorBytes), time.Now()
+		d.Reason, d.Error, d.At = b.reason, cause, time.Now()
 		return &d, err
 	}
 	change, err := (&logReader{log: c.log}).at(ctx, b.seq)
@@ -204,9 +214,12 @@ func (c *Consumer) deadLetter(ctx context.Context, b *burial, p *plan) (*DeadLet
 		return nil, err
 	}
 	d := &DeadLetter{
-		Seq: b.seq, Reason: b.reason, Error: truncate(b.cause, maxErrorBytes), At: time.Now(),
+		Seq: b.seq, Reason: b.reason, Error: cause, At: time.Now(),
 		ID: change.IdempotencyKey(), Position: change.Position, CommitTime: change.CommitTime.Time(),
-		Action: change.Op.Action(), Size: change.Size, Payload: b.payload,
+		Action: change.Op.Action(), Key: keyText(change), Size: change.Size, Payload: b.payload,
+	}
+	if old := oldKeyText(change); old != d.Key {
+		d.OldKey = old
 	}
 	if r := change.Relation; r != nil {
 		d.Schema, d.Table = r.Schema, r.Name

@@ -69,7 +69,7 @@ func TestACountedDeadLetterCanBeRead(t *testing.T) {
 		require.NoError(t, c.Settle(t.Context(), rs))
 		synctest.Wait() // counted, and not yet written
 		require.EqualValues(t, 1, c.Stats().DeadLetters)
-		list, err := c.DeadLetters(t.Context(), 0, 10)
+		list, err := c.deadLetters(0, 10)
 		require.NoError(t, err)
 		require.Len(t, list, 1)
 	})
@@ -137,14 +137,14 @@ func TestTooBigChangeIsADeadLetterOfThoseWhoWantIt(t *testing.T) {
 		c := start(t, log, newState(), cfg)
 		require.Equal(t, []uint64{3}, seqs(c.take(10)))
 		time.Sleep(20 * time.Millisecond)
-		dead, err := c.DeadLetters(t.Context(), 0, 10)
+		dead, err := c.deadLetters(0, 10)
 		require.NoError(t, err)
 		require.Len(t, dead, 1)
 		require.EqualValues(t, 1, dead[0].Seq)
 		require.Equal(t, consumer.ReasonTooBig, dead[0].Reason)
 		require.Equal(t, 99_000_000, dead[0].Size)
 		require.Contains(t, dead[0].Error, "99000000 bytes")
-		_, err = c.Redrive(t.Context(), []uint64{1})
+		_, err = c.Redrive(t.Context(), consumer.DeadSelection{Seqs: []uint64{1}})
 		require.Equal(t, "not_redrivable", problem.Code(err))
 	})
 }
@@ -181,7 +181,7 @@ func TestDeadLetterIsWrittenBeforeItsMessageIsDone(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Second)
 			again := c.take(10)
-			dead, err := c.DeadLetters(t.Context(), 0, 10)
+			dead, err := c.deadLetters(0, 10)
 			require.NoError(t, err)
 			if len(again) == 3 {
 				require.Empty(t, dead, "never both")
@@ -228,7 +228,7 @@ func TestFullDeadLettersStopTheConsumer(t *testing.T) {
 		c = start(t, log, state, cfg)
 		synctest.Wait()
 		require.Equal(t, consumer.StopDeadLettersFull, c.Stats().Stopped)
-		require.NoError(t, c.Discard(t.Context(), []uint64{1, 77}))
+		require.Equal(t, consumer.Changed{Count: 1, Missing: []consumer.Missing{{Seq: 77, Reason: consumer.MissingNotFound}}}, c.discard(1, 77))
 		synctest.Wait()
 		require.Empty(t, c.Stats().Stopped)
 		require.EqualValues(t, 1, c.Stats().DeadLetters)
@@ -236,7 +236,7 @@ func TestFullDeadLettersStopTheConsumer(t *testing.T) {
 		cfg.DeadLetters.MaxBytes = 1
 		require.NoError(t, c.Update(t.Context(), cfg))
 		c.none(minute)
-		require.NoError(t, c.Discard(t.Context(), []uint64{2}))
+		c.discard(2)
 		require.Len(t, c.take(100), 6)
 		_, err := c.DeadLetter(t.Context(), 2)
 		require.ErrorIs(t, err, consumer.ErrNotFound)
@@ -291,9 +291,9 @@ func redrive(t *testing.T, push bool) {
 	cfg.Push = push
 	cfg.MaxRetryCount = 2
 	c = start(t, log, state, cfg)
-	missing, err := c.Redrive(t.Context(), []uint64{1, 5})
+	did, err := c.Redrive(t.Context(), consumer.DeadSelection{Seqs: []uint64{1, 5, 1}})
 	require.NoError(t, err)
-	require.Equal(t, []uint64{5}, missing)
+	require.Equal(t, consumer.Changed{Count: 1, Missing: []consumer.Missing{{Seq: 5, Reason: consumer.MissingNotFound}}}, did)
 	next := func() *consumer.Delivery {
 		if push {
 			return c.take(1)[0]
@@ -326,7 +326,7 @@ func redrive(t *testing.T, push bool) {
 	require.Nil(t, d.Change)
 	require.JSONEq(t, `{"a":1}`, string(d.Payload))
 	require.Equal(t, first[0].ID, d.ID)
-	dead, err := c.DeadLetters(t.Context(), 0, 10)
+	dead, err := c.deadLetters(0, 10)
 	require.NoError(t, err)
 	require.Equal(t, []bool{true, false}, []bool{dead[0].Redriving, dead[1].Redriving})
 
@@ -343,7 +343,7 @@ func redrive(t *testing.T, push bool) {
 	require.EqualValues(t, 2, c.Stats().DeadLetters)
 
 	// The third try gets through, and only then is it gone.
-	_, err = c.Redrive(t.Context(), []uint64{1, 2})
+	_, err = c.Redrive(t.Context(), consumer.DeadSelection{Seqs: []uint64{1, 2}})
 	require.NoError(t, err)
 	d = next()
 	if push {
@@ -357,7 +357,7 @@ func redrive(t *testing.T, push bool) {
 	require.EqualValues(t, 1, c.Stats().DeadLetters)
 
 	// Discarding one that is being redriven ends that.
-	require.NoError(t, c.Discard(t.Context(), []uint64{2}))
+	c.discard(2)
 	c.stop()
 	require.Zero(t, c.Stats().DeadLetters)
 	require.Zero(t, c.Stats().DeadLetterBytes)
@@ -386,7 +386,7 @@ func TestDeadLettersArePaged(t *testing.T) {
 		synctest.Wait()
 		var got []uint64
 		for after := uint64(0); ; {
-			page, err := c.DeadLetters(t.Context(), after, 37)
+			page, err := c.deadLetters(after, 37)
 			require.NoError(t, err)
 			if len(page) == 0 {
 				break

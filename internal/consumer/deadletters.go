@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/engine"
-	"github.com/sequinstream/sequin/internal/problem"
 )
 
 // deadRecount is how often the dead letters are counted anew, for the age of the oldest.
@@ -18,43 +19,94 @@ const deadRecount = time.Hour
 // deadPatience is how long a reader of the dead letters waits for those that are being written.
 const deadPatience = time.Second
 
-// maxRedrives bounds the dead letters that are being delivered again at a time.
-const maxRedrives = 10_000
-
-// redrive marks an entry that is delivered again from the dead letters.
-type redrive struct {
-	cost int64
+// DeadFilter selects dead letters; what is empty selects all.
+type DeadFilter struct {
+	Reason Reason
+	MessageFilter
 }
 
-// DeadLetters lists dead letters with a seq greater than after, in order and without payload.
-func (c *Consumer) DeadLetters(ctx context.Context, after uint64, limit int) ([]DeadLetter, error) {
+func (f *DeadFilter) passes(d *DeadLetter) bool {
+	return (f.Reason == "" || f.Reason == d.Reason) && (f.Table == "" || namesTable(f.Table, d.Schema, d.Table)) && (f.Key == "" || f.Key == d.Key || f.Key == d.OldKey)
+}
+
+// DeadQuery asks for a page of dead letters: those with After < Seq < Before, as far as the bounds are not 0.
+type DeadQuery struct {
+	DeadFilter
+	After, Before uint64
+	Descending    bool // from the last to the first
+	Limit         int
+}
+
+// DeadPage is a page of dead letters, without their payload. They are looked at for a bounded time only, so it may hold fewer than there are.
+type DeadPage struct {
+	Letters []DeadLetter
+	Next    uint64 // the After (descending: the Before) of the next page; 0 when there is none
+}
+
+// DeadLetters lists dead letters in the order of their seqs.
+func (c *Consumer) DeadLetters(ctx context.Context, q DeadQuery) (DeadPage, error) {
 	if err := c.settleDead(ctx); err != nil {
-		return nil, err
+		return DeadPage{}, err
 	}
-	var out []DeadLetter
-	for entry, err := range c.listAfter(ctx, dirDead, after) {
+	q.Limit = max(q.Limit, 1)
+	sp := span{low: q.After + 1, high: math.MaxUint64}
+	if q.Before > 0 {
+		sp.high = q.Before - 1
+	}
+	if sp.low > sp.high {
+		return DeadPage{}, nil
+	}
+	left := c.effort.begin()
+	letters, reach, err := c.deadPage(ctx, q, sp, &left)
+	if err != nil {
+		return DeadPage{}, err
+	}
+	page := DeadPage{Letters: letters}
+	if reach != sp.end(q.Descending) {
+		page.Next = reach
+	}
+	return page, nil
+}
+
+// deadPage lists the dead letters of a span, as far as is on disk, and tells up to where it has looked.
+func (c *Consumer) deadPage(ctx context.Context, q DeadQuery, sp span, left *budget) (out []DeadLetter, reach uint64, err error) {
+	records := c.listAfter(ctx, dirDead, sp.low-1)
+	if q.Descending {
+		records = c.listDown(ctx, dirDead, sp.high)
+	}
+	reach = sp.end(q.Descending)
+	var last uint64
+	for entry, err := range records {
 		if err != nil {
-			return nil, fmt.Errorf("list dead letters: %w", err)
-		}
-		if len(out) >= max(limit, 1) {
-			break
+			return nil, 0, fmt.Errorf("list dead letters: %w", err)
 		}
 		seq, err := c.keys.parseNumber(dirDead, entry.Key)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
+		}
+		if seq < sp.low || seq > sp.high {
+			break
+		}
+		if last != 0 && (len(out) >= q.Limit || left.spent()) {
+			reach = last
+			break
 		}
 		d, err := decodeDead(seq, entry.Value)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		out = append(out, d)
+		left.left--
+		last = seq
+		if q.passes(&d) {
+			out = append(out, d)
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range out {
 		out[i].Redriving = c.redrives[out[i].Seq] != nil
 	}
-	return out, nil
+	return out, reach, nil
 }
 
 // listAfter walks the records of dir with a number greater than after, without walking those before: by the prefixes that the greater
@@ -80,6 +132,80 @@ func (c *Consumer) listAfter(ctx context.Context, dir string, after uint64) iter
 			}
 		}
 	}
+}
+
+// listDown walks the records of dir with a number of at most high, from the last to the first. A store lists in ascending order only: so it goes
+// by the prefixes of the numbers, from the greatest to the smallest, and turns round the few records below the last of them.
+func (c *Consumer) listDown(ctx context.Context, dir string, high uint64) iter.Seq2[engine.Entry, error] {
+	return func(yield func(engine.Entry, error) bool) {
+		d := descent{c: c, dir: dir, high: high, yield: yield}
+		d.below(ctx, c.keys.name(dir), 16)
+	}
+}
+
+// descent is a walk of listDown.
+type descent struct {
+	c     *Consumer
+	dir   string
+	high  uint64
+	yield func(engine.Entry, error) bool
+}
+
+// below walks what begins with a prefix that lacks so many digits, and reports whether to go on.
+func (d *descent) below(ctx context.Context, prefix string, digits int) bool {
+	first, more, ok := d.peek(ctx, prefix)
+	if !ok || first > d.high {
+		return ok
+	}
+	if digits <= 2 || !more {
+		return d.turned(ctx, prefix)
+	}
+	for digit := 15; digit >= 0; digit-- {
+		if !d.below(ctx, prefix+"0123456789abcdef"[digit:digit+1], digits-1) {
+			return false
+		}
+	}
+	return true
+}
+
+// peek is the first number that begins with a prefix, MaxUint64 if there is none, and whether there are more. ok is false after an error.
+func (d *descent) peek(ctx context.Context, prefix string) (first uint64, more, ok bool) {
+	first = math.MaxUint64
+	n := 0
+	for entry, err := range d.c.state.List(ctx, prefix) {
+		if n++; n == 2 {
+			return first, true, true
+		}
+		if err == nil {
+			first, err = d.c.keys.parseNumber(d.dir, entry.Key)
+		}
+		if err != nil {
+			d.yield(engine.Entry{}, err)
+			return 0, false, false
+		}
+	}
+	return first, false, true
+}
+
+// turned walks the records that begin with a prefix, which are few, from the last to the first.
+func (d *descent) turned(ctx context.Context, prefix string) bool {
+	var entries []engine.Entry
+	for entry, err := range d.c.state.List(ctx, prefix) {
+		if err != nil {
+			d.yield(engine.Entry{}, err)
+			return false
+		}
+		entries = append(entries, entry)
+	}
+	for _, entry := range slices.Backward(entries) {
+		if n, err := d.c.keys.parseNumber(d.dir, entry.Key); err == nil && n > d.high {
+			continue
+		}
+		if !d.yield(entry, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // settleDead waits until what Stats counts can be read, or the storage has had time enough. It must not hold c.mu.
@@ -119,114 +245,6 @@ func (c *Consumer) letter(ctx context.Context, seq uint64) (DeadLetter, error) {
 	d.Redriving = c.redrives[seq] != nil
 	c.mu.Unlock()
 	return d, nil
-}
-
-// Redrive delivers dead letters again: out of order, marked as redriven, with the attempts counted from 1. Each stays a dead letter until it
-// is acknowledged. It returns the seqs that are no dead letters. It is durable when it returns.
-func (c *Consumer) Redrive(ctx context.Context, seqs []uint64) (missing []uint64, err error) {
-	c.deadMu.Lock()
-	defer c.deadMu.Unlock()
-	var found []DeadLetter
-	for _, seq := range seqs {
-		d, err := c.readDead(ctx, seq)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			missing = append(missing, seq)
-			continue
-		case err != nil:
-			return missing, err
-		case d.Reason == ReasonTooBig:
-			return missing, problem.New("not_redrivable", "dead letter %d cannot be redriven: its data was not kept", seq).
-				WithDetail("the change has %d bytes, more than the change log keeps of one", d.Size).
-				WithHint("raise max_change_bytes, and touch the row or backfill it")
-		}
-		found = append(found, d)
-	}
-	c.mu.Lock()
-	if len(c.redrives)+len(found) > maxRedrives {
-		c.mu.Unlock()
-		return missing, problem.New("too_many_redrives", "at most %d dead letters can be redriven at a time", maxRedrives).
-			WithHint("redrive in portions")
-	}
-	for i := range found {
-		seq := found[i].Seq
-		if c.redrives[seq] != nil {
-			continue
-		}
-		e := &entry{seq: seq, redrive: &redrive{cost: found[i].cost()}, stale: true}
-		c.redrives[seq] = e
-		c.storeFailure(e, "")
-		c.makeReady(e)
-	}
-	wait := c.durably()
-	c.dispatch()
-	c.mu.Unlock()
-	return missing, c.await(ctx, wait)
-}
-
-// Discard removes dead letters for good. Seqs that are none are fine. It is durable when it returns.
-func (c *Consumer) Discard(ctx context.Context, seqs []uint64) error {
-	c.deadMu.Lock()
-	defer c.deadMu.Unlock()
-	// End their redrives first: then nobody else can remove them, once what is under way is written.
-	c.mu.Lock()
-	for _, seq := range seqs {
-		if e := c.redrives[seq]; e != nil {
-			c.quiet(e)
-			c.endRedrive(e)
-		}
-	}
-	wait := c.durably()
-	c.mu.Unlock()
-	if err := c.await(ctx, wait); err != nil {
-		return err
-	}
-	for _, seq := range seqs {
-		d, err := c.readDead(ctx, seq)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		c.mu.Lock()
-		if key := c.keys.number(dirDead, seq); !c.batch.deletes(key) {
-			c.removeDead(seq, d.cost())
-		}
-		c.mu.Unlock()
-	}
-	c.mu.Lock()
-	c.checkDead()
-	wait = c.durably()
-	c.mu.Unlock()
-	return c.await(ctx, wait)
-}
-
-// deletes reports whether b is going to delete key.
-func (b *batch) deletes(key string) bool {
-	_, ok := b.gone[key]
-	return ok
-}
-
-// removeDead deletes a dead letter with the batch. Called with c.mu held, as everything below that says nothing else.
-func (c *Consumer) removeDead(seq uint64, cost int64) {
-	c.batch.delete(c.keys.number(dirDead, seq))
-	c.batch.delete(c.keys.number(dirDeadBody, seq))
-	c.countDeadLetter(-1, -cost)
-}
-
-// redriveDone removes the dead letter of a message that was acknowledged after all.
-func (c *Consumer) redriveDone(e *entry) {
-	c.quiet(e)
-	cost := e.redrive.cost
-	c.endRedrive(e)
-	c.removeDead(e.seq, cost)
-}
-
-// endRedrive forgets a redrive; the dead letter stays.
-func (c *Consumer) endRedrive(e *entry) {
-	delete(c.redrives, e.seq)
-	c.batch.delete(c.keys.number(dirRedrive, e.seq))
 }
 
 // loadDead reads the count of the dead letters and those that are being redriven.

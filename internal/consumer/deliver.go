@@ -110,7 +110,7 @@ func (l *loader) add(ctx context.Context, p pick) error {
 			return err
 		}
 		d.Change, d.Size = change, change.Size
-		l.addText(p, func(dst []byte) []byte { return l.appendID(dst, change) }, func(dst []byte) []byte {
+		l.addText(p, func(dst []byte) []byte { return appendDeliveryID(dst, change, l.place.generation) }, func(dst []byte) []byte {
 			if change.Relation == nil {
 				return dst
 			}
@@ -135,11 +135,11 @@ func (l *loader) addText(p pick, id, group func([]byte) []byte) {
 	l.cuts = append(l.cuts, cut)
 }
 
-// appendID appends the id for deduplication at the destination.
-func (l *loader) appendID(dst []byte, change *cdc.Change) []byte {
+// appendDeliveryID appends the id for deduplication at the destination.
+func appendDeliveryID(dst []byte, change *cdc.Change, generation uint32) []byte {
 	dst = append(dst, change.IdempotencyKey()...)
-	if g := l.place.generation; g > 0 {
-		dst = strconv.AppendUint(append(dst, ":g"...), uint64(g), 10)
+	if generation > 0 {
+		dst = strconv.AppendUint(append(dst, ":g"...), uint64(generation), 10)
 	}
 	return dst
 }

@@ -1,10 +1,21 @@
 package consumer
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // SetBounds narrows the bounds of the window, before Run.
 func (c *Consumer) SetBounds(ready, pages, backlog int, distance uint64) {
-	c.limits = bounds{ready: ready, pages: pages, backlog: backlog, distance: distance, burials: c.limits.burials}
+	c.limits = bounds{ready: ready, pages: pages, backlog: backlog, distance: distance, burials: c.limits.burials, redrives: c.limits.redrives}
+}
+
+// SetMaxRedrives narrows the bound of the dead letters that are being delivered again.
+func (c *Consumer) SetMaxRedrives(n int) { c.limits.redrives = n }
+
+// SetEffort narrows what one question may take.
+func (c *Consumer) SetEffort(entries int, d time.Duration) {
+	c.effort = effort{entries: entries, time: d}
 }
 
 // BacklogBytes is what the messages behind others take.

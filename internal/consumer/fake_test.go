@@ -370,6 +370,19 @@ func (r *running) ack(ds ...*consumer.Delivery) {
 	require.NoError(r.t, r.Ack(r.t.Context(), ackIDs(ds)))
 }
 
+func (r *running) deadLetters(after uint64, limit int) ([]consumer.DeadLetter, error) {
+	r.t.Helper()
+	page, err := r.DeadLetters(r.t.Context(), consumer.DeadQuery{After: after, Limit: limit})
+	return page.Letters, err
+}
+
+func (r *running) discard(seqs ...uint64) consumer.Changed {
+	r.t.Helper()
+	did, err := r.Discard(r.t.Context(), consumer.DeadSelection{Seqs: seqs})
+	require.NoError(r.t, err)
+	return did
+}
+
 func seqs(ds []*consumer.Delivery) []uint64 {
 	var out []uint64
 	for _, d := range ds {

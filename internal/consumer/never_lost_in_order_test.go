@@ -548,7 +548,7 @@ func (m *model) drainPush() {
 			delete(m.held, d.Seq)
 		}
 	}
-	dead, err := m.c.DeadLetters(m.t.Context(), 0, 10_000)
+	dead, err := m.c.deadLetters(0, 10_000)
 	require.NoError(m.t, err)
 	for i := range dead {
 		require.NotNil(m.t, m.keys[dead[i].Seq])

@@ -57,11 +57,12 @@ type Stats struct {
 	Matched      uint64 // passed the filter; again after a restart
 	MatchedBytes uint64 // of these, on the wire
 	DeadLettered uint64
+	Discarded    uint64 // made done by an operator, without delivery
 }
 
 // counters are the parts of Stats that only ever are written down.
 type counters struct {
-	delivered, redelivered, acked, nacked, expired, filtered, deadLettered, matched, matchedBytes uint64
+	delivered, redelivered, acked, nacked, expired, filtered, deadLettered, discarded, matched, matchedBytes uint64
 
 	lastError                string
 	lastErrorAt, failingFrom time.Time
@@ -91,7 +92,7 @@ func (c *Consumer) Stats() Stats {
 		StateError: errorText(n.stateErr), LogError: errorText(n.logErr),
 		LastError: n.lastError, LastErrorAt: n.lastErrorAt, FailingFrom: n.failingFrom,
 		Delivered: n.delivered, Redelivered: n.redelivered, Acked: n.acked, Nacked: n.nacked, Expired: n.expired, Filtered: n.filtered,
-		DeadLettered: n.deadLettered, Matched: n.matched, MatchedBytes: n.matchedBytes,
+		DeadLettered: n.deadLettered, Discarded: n.discarded, Matched: n.matched, MatchedBytes: n.matchedBytes,
 	}
 	if s.Bounded == "" && c.inFlightN+c.retryN >= c.cfg.MaxAckPending {
 		s.Bounded = BoundPending

@@ -1,38 +1,99 @@
 package server
 
-import "github.com/sequinstream/sequin/internal/api"
+import (
+	"context"
 
-// SinkByName finds a running sink of any type by name.
+	"github.com/sequinstream/sequin/internal/api"
+	"github.com/sequinstream/sequin/internal/consumer"
+)
+
+// SinkByName finds a sink of any type by name.
 func (f streams) SinkByName(_, name string) (api.Sink, bool) {
-	return f.consumer(func(_, named string) bool { return named == name })
+	return f.sink(func(_, named string) bool { return named == name })
 }
 
-// SinkByID finds a running sink of any type by id.
+// SinkByID finds a sink of any type by id.
 func (f streams) SinkByID(_, id string) (api.Sink, bool) {
-	return f.consumer(func(identified, _ string) bool { return identified == id })
+	return f.sink(func(identified, _ string) bool { return identified == id })
 }
 
-func (f streams) consumer(match func(id, name string) bool) (api.Sink, bool) {
+func (f streams) sink(match func(id, name string) bool) (api.Sink, bool) {
 	for _, d := range f.s.databases() {
-		if r := d.running(match); r != nil {
-			c, _ := r.now()
-			return c, true
+		if found, ok := d.sink(match); ok {
+			return found, true
 		}
 	}
 	return nil, false
 }
 
-// running finds a sink of this database that runs.
-func (d *database) running(match func(id, name string) bool) *sinkRun {
+// sink finds a sink of this database. One that is declared and does not run yet, or not at the moment, is there all the same.
+func (d *database) sink(match func(id, name string) bool) (api.Sink, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.live == nil {
-		return nil
-	}
-	for _, r := range d.live.sinks {
-		if match(r.id, r.name) {
-			return r
+	if d.live != nil {
+		for _, r := range d.live.sinks {
+			if match(r.id, r.name) {
+				c, _ := r.now()
+				return c, true
+			}
 		}
 	}
-	return nil
+	for name := range d.wanted {
+		if want := d.wanted[name]; match(want.id, name) {
+			return absentSink(name), true
+		}
+	}
+	return nil, false
+}
+
+// absentSink is a sink that does not run: it starts with its database's change log, or starts again after trouble. Whoever asks is asked to come
+// back.
+type absentSink string
+
+// Name is the sink's name.
+func (s absentSink) Name() string { return string(s) }
+
+// Place is not known.
+func (s absentSink) Place(context.Context) (consumer.Place, error) {
+	return consumer.Place{}, consumer.ErrStopped
+}
+
+// Messages are not known.
+func (s absentSink) Messages(context.Context, consumer.MessageQuery) (consumer.MessagePage, error) {
+	return consumer.MessagePage{}, consumer.ErrStopped
+}
+
+// Message is not known.
+func (s absentSink) Message(context.Context, string) (consumer.Message, error) {
+	return consumer.Message{}, consumer.ErrStopped
+}
+
+// Redeliver does nothing.
+func (s absentSink) Redeliver(context.Context, consumer.Selection) (consumer.Changed, error) {
+	return consumer.Changed{}, consumer.ErrStopped
+}
+
+// DiscardMessages does nothing.
+func (s absentSink) DiscardMessages(context.Context, consumer.Selection) (consumer.Changed, error) {
+	return consumer.Changed{}, consumer.ErrStopped
+}
+
+// DeadLetters are not known.
+func (s absentSink) DeadLetters(context.Context, consumer.DeadQuery) (consumer.DeadPage, error) {
+	return consumer.DeadPage{}, consumer.ErrStopped
+}
+
+// DeadLetter is not known.
+func (s absentSink) DeadLetter(context.Context, uint64) (consumer.DeadLetter, error) {
+	return consumer.DeadLetter{}, consumer.ErrStopped
+}
+
+// Redrive does nothing.
+func (s absentSink) Redrive(context.Context, consumer.DeadSelection) (consumer.Changed, error) {
+	return consumer.Changed{}, consumer.ErrStopped
+}
+
+// Discard does nothing.
+func (s absentSink) Discard(context.Context, consumer.DeadSelection) (consumer.Changed, error) {
+	return consumer.Changed{}, consumer.ErrStopped
 }

@@ -127,10 +127,10 @@ func write(t *testing.T) string {
 		require.NoError(t, err)
 	})
 	in.run(t, "hooked", func(c *consumer.Consumer) {
-		dead, err := c.DeadLetters(ctx, 0, 10)
+		dead, err := c.DeadLetters(ctx, consumer.DeadQuery{Limit: 10})
 		require.NoError(t, err)
-		require.Len(t, dead, 3)
-		_, err = c.Redrive(ctx, []uint64{dead[0].Seq})
+		require.Len(t, dead.Letters, 3)
+		_, err = c.Redrive(ctx, consumer.DeadSelection{Seqs: []uint64{dead.Letters[0].Seq}})
 		require.NoError(t, err)
 	})
 	return dir
@@ -196,8 +196,9 @@ func accountOf(t *testing.T, c *consumer.Consumer) account {
 	var err error
 	a.Given, err = c.Gaps(t.Context())
 	require.NoError(t, err)
-	a.DeadLetters, err = c.DeadLetters(t.Context(), 0, 100)
+	dead, err := c.DeadLetters(t.Context(), consumer.DeadQuery{Limit: 100})
 	require.NoError(t, err)
+	a.DeadLetters = dead.Letters
 	for i, d := range a.DeadLetters {
 		a.DeadLetters[i].At, a.DeadLetters[i].CommitTime = d.At.UTC(), d.CommitTime.UTC()
 		whole, err := c.DeadLetter(t.Context(), d.Seq)
