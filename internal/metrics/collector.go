@@ -111,6 +111,7 @@ func (e emitter) sink(s *Sink) {
 	e.counter("sequin_message_deliver_success_count", "Messages delivered.", s.Successes, l...)
 	e.counter("sequin_message_deliver_failure_count", "Messages whose delivery failed.", s.Failures, l...)
 	e.counter("sequin_message_redelivered_total", "Messages handed out more than once.", s.Redelivered, l...)
+	e.counter("sequin_message_discarded_total", "Messages made done by an operator, without delivery.", s.Discarded, l...)
 	e.counter("sequin_bytes_ingested_total", "Bytes of changes that this sink matched.", s.BytesIngested, l...)
 	e.counter("sequin_bytes_delivered_total", "Bytes of messages delivered.", s.BytesDelivered, l...)
 	e.gauge("sequin_messages_in_delivery", "Messages in flight.", s.InDelivery, l...)

@@ -71,6 +71,7 @@ type Sink struct {
 	ProcessingSaturation          float64
 	DeliverySaturation            float64
 	Redelivered                   uint64
+	Discarded                     uint64
 	Gaps                          float64
 }
 

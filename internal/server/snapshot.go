@@ -101,7 +101,7 @@ func (r *sinkRun) metrics() metrics.Sink {
 		OldestMessageAgeMS: float64(st.OldestAge.Milliseconds()), LagMessages: float64(st.Lag),
 		DeadLetters: float64(st.DeadLetters), DeadLetterBytes: float64(st.DeadLetterBytes), BlockedGroups: float64(st.BlockedGroups),
 		IngestionSaturation: min(100*float64(st.Ready)/readyWindow, 100), ProcessingSaturation: 100 * float64(held) / float64(max(pending, 1)),
-		Redelivered: st.Redelivered, Gaps: float64(st.Gaps),
+		Redelivered: st.Redelivered, Discarded: st.Discarded, Gaps: float64(st.Gaps),
 	}
 	if push != nil {
 		p := push.Status()
