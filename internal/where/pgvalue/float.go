@@ -1,0 +1,122 @@
+package pgvalue
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// ParseFloat reads a float4 (bits 32) or float8.
+func ParseFloat(s string, bits int) (Value, error) {
+	text := strings.Trim(s, " \t\n\r\f\v")
+	typ := "double precision"
+	if bits == 32 {
+		typ = "real"
+	}
+	switch strings.ToLower(text) {
+	case "nan":
+		return Float(math.NaN()), nil
+	case "infinity", "inf", "+infinity", "+inf":
+		return Float(math.Inf(1)), nil
+	case "-infinity", "-inf":
+		return Float(math.Inf(-1)), nil
+	}
+	if text == "" || strings.Trim(text, "0123456789+-.eE") != "" {
+		if strings.ContainsAny(text, "xXnN_") {
+			return Null, unsupported("%s %q", typ, shorten(s))
+		}
+		return Null, invalid(typ, s)
+	}
+	f, err := strconv.ParseFloat(text, bits)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return Null, &Error{"22003", strconv.Quote(shorten(text)) + " is out of range for type " + typ}
+	case err != nil:
+		return Null, invalid(typ, s)
+	case f == 0 && strings.ContainsAny(strings.SplitN(strings.ToLower(text), "e", 2)[0], "123456789"):
+		return Null, &Error{"22003", strconv.Quote(shorten(text)) + " is out of range for type " + typ}
+	}
+	if bits == 64 && f != 0 && math.Abs(f) < 0x1p-1022 || bits == 32 && f != 0 && math.Abs(f) < 0x1p-126 {
+		return Float(f), nil // denormal: the C library says "out of range" too, and Postgres lets it pass
+	}
+	return Float(f), nil
+}
+
+// FormatFloat prints the shortest text that reads back exactly.
+func FormatFloat(v Value, bits int) string {
+	f := v.Float()
+	switch {
+	case math.IsNaN(f):
+		return "NaN"
+	case math.IsInf(f, 1):
+		return "Infinity"
+	case math.IsInf(f, -1):
+		return "-Infinity"
+	case f == 0:
+		if math.Signbit(f) {
+			return "-0"
+		}
+		return "0"
+	}
+	e := strconv.FormatFloat(f, 'e', -1, bits)
+	exp, _ := strconv.Atoi(e[strings.IndexByte(e, 'e')+1:])
+	limit := 15
+	if bits == 32 {
+		limit = 6
+	}
+	if exp >= -4 && exp < limit {
+		return strconv.FormatFloat(f, 'f', -1, bits)
+	}
+	return e
+}
+
+// CompareFloat compares as Postgres does: NaN equals itself and is the greatest.
+func CompareFloat(a, b Value) int {
+	x, y := a.Float(), b.Float()
+	switch {
+	case math.IsNaN(x):
+		if math.IsNaN(y) {
+			return 0
+		}
+		return 1
+	case math.IsNaN(y):
+		return -1
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+// FloatToInt rounds halves to even.
+func FloatToInt(v Value, low, high float64, typ string) (Value, error) {
+	f := v.Float()
+	if math.IsNaN(f) {
+		return Null, OutOfRange(typ)
+	}
+	f = math.RoundToEven(f)
+	if f < low || f >= high {
+		return Null, OutOfRange(typ)
+	}
+	return Int(int64(f)), nil
+}
+
+// FloatToNumeric goes by the digits that the type is sure of: 15, or 6 for float4.
+func FloatToNumeric(v Value, bits int) (Value, error) {
+	f := v.Float()
+	switch {
+	case math.IsNaN(f):
+		return NumericNaN, nil
+	case math.IsInf(f, 1):
+		return NumericInf, nil
+	case math.IsInf(f, -1):
+		return NumericMinusInf, nil
+	}
+	digits := 15
+	if bits == 32 {
+		digits = 6
+	}
+	return ParseNumeric(strconv.FormatFloat(f, 'g', digits, 64))
+}
