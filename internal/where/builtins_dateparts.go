@@ -131,7 +131,9 @@ func dayField(field string, v value) (fieldValue, bool) {
 	if field == "epoch" {
 		return whole1((v.I + 10957) * 86400)
 	}
-	return dateField(field, breakDown(v.I*pgvalue.Day))
+	b := broken{day: v.I}
+	b.y, b.m, b.d = pgvalue.Civil(v.I)
+	return dateField(field, b)
 }
 
 func timeField(field string, v value) (fieldValue, bool) {
@@ -184,11 +186,17 @@ func extraction(f func(string, value) (fieldValue, bool), infinite func(value) b
 			return refuse(arg.pos, "use year, month, day, hour, minute, second, epoch, dow, doy, week, quarter …", "the field %q is not supported", arg.val.S)
 		}
 		if _, ok := f(field, value{}); !ok && !arg.val.Null {
-			return typeError(arg.pos, "", "unit %q not supported for type %s", arg.val.S, g.args[1].typ.Display())
+			return refuse(arg.pos, "", "unit %q not supported for type %s", arg.val.S, g.args[1].typ.Display())
 		}
+		viaTimestamp := g.call.Source == "sql:date_part"
 		g.result.fn2 = func(_, v value) (value, error) {
 			if infinite(v) {
 				return pgvalue.Null, errUnsupported("fields of infinite values")
+			}
+			if viaTimestamp {
+				if _, err := pgvalue.DateToTimestamp(v.I); err != nil {
+					return pgvalue.Null, err
+				}
 			}
 			r, ok := f(field, v)
 			if !ok {

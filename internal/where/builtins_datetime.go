@@ -292,11 +292,11 @@ func zones() map[string]builtin {
 	toInstant := builtin{fn2: func(zone, ts value) (value, error) { return pgvalue.InZone(ts.I, zone.S, false) }}
 	shift := func(sign int64) builtin {
 		return builtin{fn2: func(zone, ts value) (value, error) {
-			if zone.Months() != 0 || zone.Days() != 0 {
-				return pgvalue.Null, &pgvalue.Error{Code: "22023", Message: "interval time zone must not include months or days"}
-			}
 			if infiniteTS(ts.I) {
 				return ts, nil
+			}
+			if zone.Months() != 0 || zone.Days() != 0 {
+				return pgvalue.Null, &pgvalue.Error{Code: "22023", Message: "interval time zone must not include months or days"}
 			}
 			out := ts.I + sign*(zone.I/pgvalue.Second)*pgvalue.Second
 			if !pgvalue.CheckTimestamp(out) {

@@ -35,7 +35,16 @@ func jsonResult(part *pgvalue.JSON, asText bool) (value, error) {
 }
 
 func byKey(doc *pgvalue.JSON, key value) *pgvalue.JSON { return doc.Field(key.S) }
-func byIndex(doc *pgvalue.JSON, i value) *pgvalue.JSON { return doc.Element(i.I) }
+
+// byIndex takes a scalar at the top for an array of one element, as jsonb stores it.
+func byIndex(doc *pgvalue.JSON, i value) *pgvalue.JSON {
+	if doc.Kind != '[' && doc.Kind != '{' && (i.I == 0 || i.I == -1) {
+		return doc
+	}
+	return doc.Element(i.I)
+}
+
+func elementOfJSON(doc *pgvalue.JSON, i value) *pgvalue.JSON { return doc.Element(i.I) }
 
 // jsonPath walks a path; a null in it leads nowhere.
 func jsonPath(doc *pgvalue.JSON, steps []value) *pgvalue.JSON {
@@ -167,7 +176,7 @@ func jsons() map[string]builtin {
 	all := map[string]builtin{
 		"jsonb_object_field": jsonGet(byKey, false), "jsonb_object_field_text": jsonGet(byKey, true),
 		"jsonb_array_element": jsonGet(byIndex, false), "jsonb_array_element_text": jsonGet(byIndex, true),
-		"json_object_field_text": jsonGetJSON(byKey), "json_array_element_text": jsonGetJSON(byIndex),
+		"json_object_field_text": jsonGetJSON(byKey), "json_array_element_text": jsonGetJSON(elementOfJSON),
 		"jsonb_extract_path": jsonExtract(false), "jsonb_extract_path_text": jsonExtract(true),
 		"jsonb_contains":     jsonTest(func(a, b *pgvalue.JSON) bool { return a.Contains(b) }),
 		"jsonb_contained":    jsonTest(func(a, b *pgvalue.JSON) bool { return b.Contains(a) }),

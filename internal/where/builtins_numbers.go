@@ -242,7 +242,11 @@ func rounding(how pgvalue.Rounding) builtin {
 
 func roundTo(how pgvalue.Rounding) builtin {
 	return builtin{fn2: func(a, b value) (value, error) {
-		return pgvalue.RoundNumeric(a, int(max(min(b.I, 2000), -2000)), how)
+		const limit = 2000 // beyond, versions differ
+		if b.I > limit || b.I < -limit {
+			return pgvalue.Null, errUnsupported("round and trunc to %d digits", b.I)
+		}
+		return pgvalue.RoundNumeric(a, int(b.I), how)
 	}}
 }
 

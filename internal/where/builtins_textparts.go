@@ -1,6 +1,7 @@
 package where
 
 import (
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -14,7 +15,7 @@ func textParts() map[string]builtin {
 		"bytea_substr":        {fnN: func(v []value) (value, error) { return substring(v[0].S, v[1].I, v[2].I, true, true) }},
 		"bytea_substr_no_len": {fn2: func(a, b value) (value, error) { return substring(a.S, b.I, 0, false, true) }},
 		"text_left":           {fn2: func(a, b value) (value, error) { return pgvalue.Text(left(a.S, b.I)), nil }},
-		"text_right":          {fn2: func(a, b value) (value, error) { return pgvalue.Text(right(a.S, b.I)), nil }},
+		"text_right":          {fn2: func(a, b value) (value, error) { s, err := right(a.S, b.I); return pgvalue.Text(s), err }},
 		"lpad":                {fnN: func(v []value) (value, error) { return pad(v[0].S, v[1].I, v[2].S, true) }},
 		"rpad":                {fnN: func(v []value) (value, error) { return pad(v[0].S, v[1].I, v[2].S, false) }},
 		"sql:lpad":            {fn2: func(a, b value) (value, error) { return pad(a.S, b.I, " ", true) }},
@@ -81,14 +82,17 @@ func left(s string, n int64) string {
 	return firstChars(s, int(min(n, 1<<31)))
 }
 
-func right(s string, n int64) string {
+func right(s string, n int64) (string, error) {
 	total := chars(s)
 	skip := total - n
+	if n == math.MinInt32 {
+		return "", errUnsupported("right() of the smallest integer")
+	}
 	if n < 0 {
 		skip = -n
 	}
 	skip = min(max(skip, 0), total)
-	return s[len(firstChars(s, int(skip))):]
+	return s[len(firstChars(s, int(skip))):], nil
 }
 
 func pad(s string, n int64, fill string, before bool) (value, error) {
@@ -191,6 +195,9 @@ func overlay(s, placing string, from, length int64) (value, error) {
 		return pgvalue.Null, errNegativeLength
 	}
 	after := from + length
+	if after > math.MaxInt32 || after < math.MinInt32 {
+		return pgvalue.Null, pgvalue.OutOfRange("integer")
+	}
 	head, err := substring(s, 1, from-1, true, false)
 	if err != nil {
 		return head, err

@@ -224,7 +224,7 @@ func (c *checker) columnExpr(pos int, s slot) *expr {
 	}
 	column := c.table.Columns[s.column]
 	e := &expr{pos: pos, typ: s.typ, slot: at}
-	if read := pgvalue.ReaderOf(s.typ); read != nil {
+	if read := pgvalue.ColumnReader(s.typ); read != nil {
 		e.eval = columnEval(at, column.Name, read)
 	}
 	if s.typ.Collatable {

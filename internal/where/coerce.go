@@ -62,11 +62,11 @@ func (c *checker) decide(e *expr, to *pgcatalog.Type) (*expr, error) {
 		return nil, err
 	}
 	v, err := pgvalue.ReaderOf(base)(*e.literal)
+	if err != nil && base.Kind == 'e' {
+		return nil, typeError(e.pos, "its labels are "+strings.Join(base.Labels, ", "), "enum %s has no label %q", base.Name, *e.literal)
+	}
 	if err != nil {
 		return nil, c.literalError(e.pos, err)
-	}
-	if base.Kind == 'e' && v.I < 0 {
-		return nil, typeError(e.pos, "its labels are "+strings.Join(base.Labels, ", "), "enum %s has no label %q", base.Name, *e.literal)
 	}
 	if base.Name == "name" && len(v.S) > 63 {
 		return nil, refuse(e.pos, "", "the literal is too long for type name")
@@ -149,22 +149,19 @@ func (c *checker) castViaIO(e *expr, to *pgcatalog.Type) (*expr, error) {
 	if write == nil || read == nil {
 		return nil, refuse(e.pos, hintForType(e.typ), "the cast from %s to %s is not supported", e.typ.Display(), to.Display())
 	}
-	enum := to.BaseType().Kind == 'e'
-	stable := to.Category == 'D' || e.typ.Category == 'D'
-	out := c.apply1(e.pos, e, to, func(v value) (value, error) {
-		r, err := read(write(v))
-		if enum && err == nil && r.I < 0 {
-			return pgvalue.Null, &pgvalue.Error{Code: "22P02", Message: "invalid input value for enum"}
-		}
-		return r, err
-	})
-	if stable && out.doom != nil { // Postgres does not compute it in advance
+	out := c.apply1(e.pos, e, to, func(v value) (value, error) { return read(write(v)) })
+	if (stableText(to) || stableText(e.typ)) && out.doom != nil && e.doom == nil { // Postgres does not compute it in advance
 		err := out.doom
 		out.doom = nil
 		out.constant = false
 		out.eval = func(*frame) (value, error) { return pgvalue.Null, err }
 	}
 	return out, nil
+}
+
+// stableText reports whether reading or printing the type depends on settings, in Postgres' eyes.
+func stableText(t *pgcatalog.Type) bool {
+	return strings.IndexByte("DEAR", t.BaseType().Category) >= 0
 }
 
 func (c *checker) castArray(e *expr, to *pgcatalog.Type, elem pgcatalog.Path) (*expr, error) {

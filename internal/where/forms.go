@@ -228,13 +228,11 @@ func (c *checker) nullif(pos int, es []*expr) (*expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The result has the first argument's type; a literal has taken the operator's.
+	// The result has the type that the operator takes the first argument for.
 	call, _ := c.catalog.Operator("=", es[0].typ, es[1].typ)
-	first := es[0]
-	if first.typ == c.catalog.Unknown {
-		if first, err = c.coerce(first, call.Args[0], pgcatalog.Implicit); err != nil {
-			return nil, err
-		}
+	first, err := c.coerce(es[0], call.Args[0], pgcatalog.Implicit)
+	if err != nil {
+		return nil, err
 	}
 	out := &expr{pos: pos, typ: first.typ, slot: -1, coll: eq.coll, doom: eq.doom}
 	if out.typ.Collatable {

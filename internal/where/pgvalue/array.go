@@ -200,8 +200,13 @@ func (p *arrayParser) text() (text string, quoted bool, err error) {
 	p.i = start
 	var b strings.Builder
 	inside, keep := false, 0
+	closed := false // a quoted element is over
 	for p.i < len(p.s) {
 		c := p.s[p.i]
+		if !inside && (closed && c != p.delim && c != '}' && strings.IndexByte(" \t\n\r\f\v", c) < 0 || c == '"' && p.i > start) {
+			return "", false, malformed(p.s)
+		}
+		closed = closed || c == '"' && inside
 		switch {
 		case c == '\\':
 			p.i++

@@ -3,6 +3,7 @@ package pgvalue
 import (
 	"errors"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -59,7 +60,7 @@ func FormatFloat(v Value, bits int) string {
 		}
 		return "0"
 	}
-	e := strconv.FormatFloat(f, 'e', -1, bits)
+	e := shortest(f, bits)
 	exp, _ := strconv.Atoi(e[strings.IndexByte(e, 'e')+1:])
 	limit := 15
 	if bits == 32 {
@@ -69,6 +70,48 @@ func FormatFloat(v Value, bits int) string {
 		return strconv.FormatFloat(f, 'f', -1, bits)
 	}
 	return e
+}
+
+// shortest is the shortest text that lies between the neighbours' halves. Go takes a text that lies just on a half too, where rounding to even
+// brings it back; Postgres does not.
+func shortest(f float64, bits int) string {
+	e := strconv.FormatFloat(f, 'e', -1, bits)
+	certain := 0x1p50
+	if bits == 32 {
+		certain = 0x1p20
+	}
+	if math.Abs(f) < certain { // halves between smaller numbers have more digits than fit
+		return e
+	}
+	for digits := strings.IndexByte(e, 'e'); digits < 20; digits++ {
+		r, _ := new(big.Rat).SetString(e)
+		if !onHalf(r, f, bits) {
+			break
+		}
+		e = strconv.FormatFloat(f, 'e', digits, bits)
+		if r, _ := new(big.Rat).SetString(e); !onHalf(r, f, bits) {
+			break
+		}
+	}
+	return e
+}
+
+// onHalf reports whether a number is midway between a float and a neighbour.
+func onHalf(r *big.Rat, f float64, bits int) bool {
+	for _, to := range []float64{math.Inf(1), math.Inf(-1)} {
+		next := math.Nextafter(f, to)
+		if bits == 32 {
+			next = float64(math.Nextafter32(float32(f), float32(to)))
+		}
+		if math.IsInf(next, 0) {
+			continue
+		}
+		sum := new(big.Rat).Add(new(big.Rat).SetFloat64(f), new(big.Rat).SetFloat64(next))
+		if sum.Mul(sum, big.NewRat(1, 2)).Cmp(r) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // CompareFloat compares as Postgres does: NaN equals itself and is the greatest.

@@ -209,7 +209,15 @@ func parseLabel(t *pgcatalog.Type, s string) (Value, error) {
 			return Value{S: s, I: int64(i)}, nil
 		}
 	}
-	return Value{S: s, I: -1}, nil // the order of a label that came later is not known, what it equals is
+	return Null, &Error{"22P02", "invalid input value for enum " + t.Name + ": " + strconv.Quote(shorten(s))}
+}
+
+// columnLabel takes labels that were added later: their order is not known, what they equal is.
+func columnLabel(t *pgcatalog.Type, s string) (Value, error) {
+	if v, err := parseLabel(t, s); err == nil {
+		return v, nil
+	}
+	return Value{S: s, I: -1}, nil
 }
 
 func builtinReader(name string) Reader {
@@ -230,8 +238,13 @@ func builtinReader(name string) Reader {
 		return func(s string) (Value, error) { return ParseFloat(s, 32) }
 	case "float8":
 		return func(s string) (Value, error) { return ParseFloat(s, 64) }
-	case "text", "varchar", "bpchar", "name", "json":
+	case "text", "varchar", "bpchar", "name":
 		return readText
+	case "json":
+		return func(s string) (Value, error) {
+			_, err := ParseJSON(s, false)
+			return Text(s), err
+		}
 	case "jsonb":
 		return ParseJSONB
 	case "uuid":
@@ -389,6 +402,24 @@ func ComparerOf(t *pgcatalog.Type) Comparer {
 		return CompareInet
 	}
 	return nil
+}
+
+// ColumnReader is ReaderOf for texts that the server itself printed, which need no check.
+func ColumnReader(t *pgcatalog.Type) Reader {
+	if base := t.BaseType(); base.Schema == "" && (base.Name == "json" || base.Name == "jsonb") {
+		return readText
+	}
+	switch base := t.BaseType(); {
+	case base.Kind == 'e':
+		return func(s string) (Value, error) { return columnLabel(base, s) }
+	case base.IsArray():
+		elem := ColumnReader(base.Elem)
+		if elem == nil {
+			return nil
+		}
+		return func(s string) (Value, error) { return ParseArray(s, elem, base.Elem.Delim) }
+	}
+	return ReaderOf(t)
 }
 
 // HasLabels reports whether both labels of an enum have a place in its order.

@@ -133,7 +133,7 @@ func (p *parser) typeNameIn(literal bool) TypeName {
 	if !word && p.tok.isSelf("(") {
 		typ.Mods = p.modifiers()
 	}
-	if p.tok.isOp("%") {
+	if p.tok.isOp("%") && p.look(1).isWord("type") {
 		p.fail(p.tok.pos, "write the type", "%%TYPE is not supported")
 	}
 	if literal {

@@ -1,0 +1,111 @@
+package where
+
+import (
+	"slices"
+
+	"github.com/sequinstream/sequin/internal/cdc"
+	"github.com/sequinstream/sequin/internal/where/pgcatalog"
+	"github.com/sequinstream/sequin/internal/where/pgvalue"
+	"github.com/sequinstream/sequin/internal/where/syntax"
+)
+
+// Expression is an expression of any type, for comparing it with Postgres'.
+type Expression struct {
+	Type  *pgcatalog.Type
+	prog  *Program
+	write pgvalue.Writer
+}
+
+// CompileExpression is Compile without the demand for a boolean.
+func CompileExpression(text string, table *Table, o Options) (*Expression, error) {
+	c := newChecker(text, table, o)
+	node, err := syntax.Parse(text, syntax.Options{Major: c.catalog.Major, Keywords: pgcatalog.Keywords(c.catalog.Major)})
+	if err != nil {
+		return nil, c.problem(err)
+	}
+	e, err := c.expr(node)
+	if err == nil && e.doom != nil {
+		err = c.doomed(e)
+	}
+	if err == nil && e.typ == c.catalog.Unknown {
+		e, err = c.coerce(e, c.catalog.Type("text"), pgcatalog.Implicit)
+	}
+	if err != nil {
+		return nil, c.problem(err)
+	}
+	if e.eval == nil && !e.constant {
+		return nil, c.problem(refuse(e.pos, "", "type %s", e.typ.Display()))
+	}
+	p := &Program{text: text, table: table, options: o, node: node, eval: e.evaluator(), slots: c.slots}
+	p.pool.New = func() any { return newFrame(len(p.slots)) }
+	return &Expression{Type: e.typ, prog: p, write: pgvalue.WriterOf(e.typ)}, nil
+}
+
+// Text is the value's text for a row.
+func (e *Expression) Text(c *cdc.Change) (text string, null bool, err error) {
+	f := newFrame(len(e.prog.slots))
+	f.change = c
+	e.prog.gather(f, e.prog.bind(c.Relation))
+	v, err := e.prog.eval(f)
+	if err != nil || v.Null {
+		return "", true, err
+	}
+	return e.write(v), false, nil
+}
+
+// Supported tells the names of operators and functions that are done here, with the numbers of their arguments.
+func Supported(major int) (operators, functions []string) {
+	catalog := pgcatalog.For(major)
+	for _, name := range catalog.OperatorNames() {
+		for _, op := range catalog.Operators(name) {
+			if _, ok := builtins[op.Source]; ok {
+				operators = append(operators, name)
+				break
+			}
+		}
+	}
+	for _, name := range catalog.ProcNames() {
+		for _, p := range catalog.Procs(name) {
+			if _, ok := builtins[p.Source]; ok && p.Volatile != 'v' && !p.Set {
+				functions = append(functions, name)
+				break
+			}
+		}
+	}
+	slices.Sort(operators)
+	slices.Sort(functions)
+	return operators, functions
+}
+
+// Signatures are the argument types of the supported functions of a name.
+func Signatures(major int, name string) (out [][]string) {
+	for _, p := range pgcatalog.For(major).Procs(name) {
+		if _, ok := builtins[p.Source]; !ok {
+			continue
+		}
+		var args []string
+		for _, a := range p.Args {
+			args = append(args, a.Name)
+		}
+		if p.Variadic {
+			args = append(args, args[len(args)-1])
+		}
+		out = append(out, args)
+	}
+	return out
+}
+
+// OperatorSignatures are the operand types of the supported operators of a name; the first is "" for prefix operators.
+func OperatorSignatures(major int, name string) (out [][2]string) {
+	for _, op := range pgcatalog.For(major).Operators(name) {
+		if _, ok := builtins[op.Source]; !ok {
+			continue
+		}
+		left := ""
+		if op.Left != nil {
+			left = op.Left.Name
+		}
+		out = append(out, [2]string{left, op.Right.Name})
+	}
+	return out
+}
