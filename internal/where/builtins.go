@@ -75,11 +75,24 @@ func comparisons() map[string]builtin {
 	family("timetz_*", pgvalue.CompareTimeTZ)
 	family("interval_*", pgvalue.CompareInterval)
 	family("network_*", pgvalue.CompareInet)
-	dateWithTimestamp := func(a, b value) int { return pgvalue.CompareDateTimestamp(a.I, b.I) }
-	family("date_*_timestamp", dateWithTimestamp)
-	family("date_*_timestamptz", dateWithTimestamp)
-	family("timestamp_*_date", func(a, b value) int { return -dateWithTimestamp(b, a) })
-	family("timestamptz_*_date", func(a, b value) int { return -dateWithTimestamp(b, a) })
+	for suffix, holds := range relations {
+		compare := func(a, b value) (value, error) {
+			ts, err := pgvalue.DateToTimestamp(a.I)
+			if err != nil {
+				return ts, errUnsupported("a comparison of a date after all timestamps") // an error before 13
+			}
+			return isBool(holds(byInt(ts, b)))
+		}
+		reverse := func(a, b value) (value, error) {
+			ts, err := pgvalue.DateToTimestamp(b.I)
+			if err != nil {
+				return ts, errUnsupported("a comparison of a date after all timestamps")
+			}
+			return isBool(holds(byInt(a, ts)))
+		}
+		all["date_"+suffix+"_timestamp"], all["date_"+suffix+"_timestamptz"] = builtin{fn2: compare}, builtin{fn2: compare}
+		all["timestamp_"+suffix+"_date"], all["timestamptz_"+suffix+"_date"] = builtin{fn2: reverse}, builtin{fn2: reverse}
+	}
 	texts := func(pattern string, compare func(a, b value) int) {
 		family(pattern, compare)
 		for suffix := range relations {

@@ -202,14 +202,37 @@ func extraction(f func(string, value) (fieldValue, bool), infinite func(value) b
 			if !ok {
 				return pgvalue.Null, errUnsupported("field %s of that value", field)
 			}
-			n := pgvalue.NumericOf(r.number, r.scale)
 			if numeric {
-				return n, nil
+				return pgvalue.NumericOf(r.number, r.scale), nil
 			}
-			return pgvalue.NumericToFloat(n, 64)
+			return pgvalue.Float(asFloat(g.call.Source, field, v, r)), nil
 		}
 		return nil
 	}}
+}
+
+// asFloat adds up in the order in which the server does, so that the same is lost.
+func asFloat(source, field string, v value, r fieldValue) float64 {
+	switch {
+	case field == "epoch" && source == "interval_part":
+		months := int64(v.Months())
+		f := float64(v.I) / 1e6
+		f += float64(365.25 * 86400 * float64(months/12))
+		f += float64(30 * 86400 * float64(months%12))
+		return f + float64(86400*float64(v.Days()))
+	case r.scale == 0:
+		return float64(r.number.Int64())
+	case field == "epoch" && r.number.IsInt64():
+		return float64(r.number.Int64()) / 1e6
+	case field == "second":
+		n := r.number.Int64()
+		return float64(n/pgvalue.Second) + float64(n%pgvalue.Second)/1e6
+	case field == "milliseconds":
+		n := r.number.Int64()
+		return float64(float64(n/pgvalue.Second)*1000) + float64(n%pgvalue.Second)/1000
+	}
+	f, _ := new(big.Rat).SetFrac(r.number, big.NewInt(pgvalue.Second)).Float64()
+	return f
 }
 
 func dateParts() map[string]builtin {

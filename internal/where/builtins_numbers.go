@@ -203,7 +203,19 @@ func floats() map[string]builtin {
 		all[name+"pl"] = builtin{fn2: floatOp('+', bits)}
 		all[name+"mi"] = builtin{fn2: floatOp('-', bits)}
 		all[name+"mul"] = builtin{fn2: floatOp('*', bits)}
-		all[name+"div"] = builtin{fn2: floatOp('/', bits)}
+		all[name+"div"] = builtin{build: func(g *building) error {
+			divide := floatOp('/', bits)
+			g.result.fn2 = divide
+			if g.catalog.Major < 13 { // then the result was taken for an underflow
+				g.result.fn2 = func(a, b value) (value, error) {
+					if math.IsInf(b.Float(), 0) {
+						return pgvalue.Null, errUnsupported("a division by infinity")
+					}
+					return divide(a, b)
+				}
+			}
+			return nil
+		}}
 	}
 	for _, name := range []string{"float4", "float8"} {
 		all[name+"um"] = float1(func(x float64) float64 { return -x })

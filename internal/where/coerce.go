@@ -61,6 +61,9 @@ func (c *checker) decide(e *expr, to *pgcatalog.Type) (*expr, error) {
 	if err := literalPitfalls(base, *e.literal, e.pos); err != nil {
 		return nil, err
 	}
+	if c.catalog.Major < 14 && base.Name == "numeric" && strings.Contains(strings.ToLower(*e.literal), "inf") {
+		return nil, typeError(e.pos, "", "invalid input syntax for type numeric: %q", *e.literal)
+	}
 	v, err := pgvalue.ReaderOf(base)(*e.literal)
 	if err != nil && base.Kind == 'e' {
 		return nil, typeError(e.pos, "its labels are "+strings.Join(base.Labels, ", "), "enum %s has no label %q", base.Name, *e.literal)
@@ -149,12 +152,18 @@ func (c *checker) castViaIO(e *expr, to *pgcatalog.Type) (*expr, error) {
 	if write == nil || read == nil {
 		return nil, refuse(e.pos, hintForType(e.typ), "the cast from %s to %s is not supported", e.typ.Display(), to.Display())
 	}
-	out := c.apply1(e.pos, e, to, func(v value) (value, error) { return read(write(v)) })
+	old := c.catalog.Major < 14 && to.BaseType().Name == "numeric"
+	out := c.apply1(e.pos, e, to, func(v value) (value, error) {
+		r, err := read(write(v))
+		if old && err == nil && pgvalue.SignNumeric(r) != 2 {
+			if _, finite := pgvalue.NumericScale(r); !finite {
+				return pgvalue.Null, &pgvalue.Error{Code: "22P02", Message: "invalid input syntax for type numeric"}
+			}
+		}
+		return r, err
+	})
 	if (stableText(to) || stableText(e.typ)) && out.doom != nil && e.doom == nil { // Postgres does not compute it in advance
-		err := out.doom
 		out.doom = nil
-		out.constant = false
-		out.eval = func(*frame) (value, error) { return pgvalue.Null, err }
 	}
 	return out, nil
 }

@@ -34,7 +34,7 @@ type server struct {
 	rows    []*cdc.Change
 }
 
-var pinned = `set datestyle = iso; set intervalstyle = postgres; set timezone = 'UTC'; set bytea_output = hex; set extra_float_digits = 1;`
+var pinned = `set datestyle = iso; set intervalstyle = postgres; set timezone = 'UTC'; set bytea_output = hex; set extra_float_digits = 1; set statement_timeout = '5s';`
 
 const probeSQL = `
 create function probe(expression text) returns table (id int4, result text, failure text) language plpgsql as $$
@@ -164,6 +164,9 @@ func (s *server) ask(ctx context.Context, expression string) (answers []answer, 
 
 // failed tells an expression that is wrong from one that fails for some rows.
 func (s *server) failed(ctx context.Context, expression string, pg *pgconn.PgError) ([]answer, uint32, string, error) {
+	if pg.Code == "57014" {
+		return nil, 0, "", pg
+	}
 	if strings.HasPrefix(pg.Code, "42") || pg.Code == "0A000" && strings.Contains(pg.File, "parse") {
 		return nil, 0, pg.Code + " " + pg.Message, nil
 	}
@@ -281,6 +284,10 @@ func TestDifferential(t *testing.T) {
 	for end := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(end); {
 		expression := g.any(1 + g.IntN(3))
 		difference, err := s.compare(t.Context(), expression, &n)
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "57014" { // the machine is busy, or the text is huge
+			continue
+		}
 		require.NoError(t, err, expression)
 		if difference != "" {
 			t.Errorf("seed %d: %s\n%s", seed, s.minimise(t, g, expression), difference)

@@ -234,7 +234,7 @@ func (g *generator) function(depth int) string {
 			args = append(args, g.pattern())
 		case name == "regexp_replace" && i == 3:
 			args = append(args, "'g'")
-		case t == "int4" && g.IntN(2) == 0:
+		case t == "int4" && (g.IntN(2) == 0 || name == "repeat" || name == "lpad" || name == "rpad"):
 			args = append(args, fmt.Sprint(g.IntN(9)-3))
 		default:
 			args = append(args, g.typed(t, depth-1))

@@ -276,10 +276,12 @@ func (c *checker) in(n *syntax.In) (*expr, error) {
 			if out, err = c.member(n.Pos(), op, arg, plain, common, n.Not); err != nil {
 				return nil, err
 			}
-			plain = nil
 		}
 	}
-	for _, e := range append(plain, rest...) {
+	if out == nil { // one by one, as they are written
+		rest = list
+	}
+	for _, e := range rest {
 		one, err := c.operator(n.Pos(), op, arg, e)
 		if err != nil {
 			return nil, err

@@ -130,6 +130,8 @@ func (c *checker) compileCall(out *expr, b builtin, call pgcatalog.Call, args []
 		if out.doom == nil {
 			out.doom = a.doom
 		}
+	}
+	for _, a := range args {
 		if a.constant && a.val.Null && call.Strict {
 			out.constant, out.val = true, pgvalue.Null
 			if out.doom != nil {

@@ -466,18 +466,6 @@ func DateToTimestamp(day int64) (Value, error) {
 	return Int(day * Day), nil
 }
 
-// CompareDateTimestamp compares a date with a timestamp; dates after all timestamps are greater than all but infinity.
-func CompareDateTimestamp(day, ts int64) int {
-	v, err := DateToTimestamp(day)
-	if err != nil {
-		if ts == TimestampInf {
-			return -1
-		}
-		return 1
-	}
-	return compareInt(v.I, ts)
-}
-
 // TimestampToDate is the day of a timestamp.
 func TimestampToDate(ts int64) Value {
 	switch ts {

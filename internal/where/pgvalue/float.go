@@ -83,7 +83,7 @@ func shortest(f float64, bits int) string {
 	if math.Abs(f) < certain { // halves between smaller numbers have more digits than fit
 		return e
 	}
-	for digits := strings.IndexByte(e, 'e'); digits < 20; digits++ {
+	for digits := max(strings.IndexByte(e, 'e')-1, 1); digits < 20; digits++ {
 		r, _ := new(big.Rat).SetString(e)
 		if !onHalf(r, f, bits) {
 			break
@@ -152,10 +152,8 @@ func FloatToNumeric(v Value, bits int) (Value, error) {
 	switch {
 	case math.IsNaN(f):
 		return NumericNaN, nil
-	case math.IsInf(f, 1):
-		return NumericInf, nil
-	case math.IsInf(f, -1):
-		return NumericMinusInf, nil
+	case math.IsInf(f, 0):
+		return Null, unsupported("an infinite number as numeric") // an error before 14
 	}
 	digits := 15
 	if bits == 32 {
