@@ -289,7 +289,7 @@ func buildTrunc(g *building) error {
 
 func truncate(ts int64, field string) (int64, bool) {
 	b := breakDown(ts)
-	day := func(y, m, d int) int64 { return pgvalue.DateOf(y, m, d) * pgvalue.Day }
+	month := func(y, m int) int64 { return pgvalue.DateOf(y, m, 1) * pgvalue.Day }
 	floor := func(unit int64) int64 { return ts - b.micros%unit }
 	switch field {
 	case "microseconds":
@@ -307,20 +307,20 @@ func truncate(ts int64, field string) (int64, bool) {
 	case "week":
 		return (b.day - (dayOfWeek(b.day)+6)%7) * pgvalue.Day, true
 	case "month":
-		return day(b.y, b.m, 1), true
+		return month(b.y, b.m), true
 	case "quarter":
-		return day(b.y, (b.m-1)/3*3+1, 1), true
+		return month(b.y, (b.m-1)/3*3+1), true
 	case "year":
-		return day(b.y, 1, 1), true
+		return month(b.y, 1), true
 	case "decade":
 		if b.y > 0 {
-			return day(b.y/10*10, 1, 1), true
+			return month(b.y/10*10, 1), true
 		}
-		return day(-((8-(b.y-1))/10)*10, 1, 1), true
+		return month(-((8-(b.y-1))/10)*10, 1), true
 	case "century":
-		return day(spanStart(b.y, 100), 1, 1), true
+		return month(spanStart(b.y, 100), 1), true
 	case "millennium":
-		return day(spanStart(b.y, 1000), 1, 1), true
+		return month(spanStart(b.y, 1000), 1), true
 	}
 	return 0, false
 }

@@ -8,6 +8,7 @@ import (
 )
 
 func infiniteTS(ts int64) bool { return ts == pgvalue.TimestampInf || ts == pgvalue.TimestampMinusInf }
+
 func infiniteDate(d int64) bool {
 	return d == pgvalue.DateInf || d == pgvalue.DateMinusInf
 }

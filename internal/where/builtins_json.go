@@ -156,7 +156,7 @@ func jsonArrayLength(v value) (value, error) {
 }
 
 // jsonScalar makes the casts from jsonb; a JSON null became NULL with 18 and is refused everywhere.
-func jsonScalar(typ string, kinds string, convert func(*pgvalue.JSON) (value, error)) builtin {
+func jsonScalar(typ, kinds string, convert func(*pgvalue.JSON) (value, error)) builtin {
 	return builtin{fn1: func(v value) (value, error) {
 		doc, err := parsedJSON(v)
 		if err != nil {

@@ -208,8 +208,8 @@ func floats() map[string]builtin {
 			g.result.fn2 = divide
 			if g.catalog.Major < 13 { // then the result was taken for an underflow
 				g.result.fn2 = func(a, b value) (value, error) {
-					if math.IsInf(b.Float(), 0) {
-						return pgvalue.Null, errUnsupported("a division by infinity")
+					if math.IsInf(b.Float(), 0) || math.IsNaN(a.Float()) && b.Float() == 0 {
+						return pgvalue.Null, errUnsupported("a division by infinity, or of NaN by zero")
 					}
 					return divide(a, b)
 				}

@@ -3,7 +3,6 @@ package where
 import (
 	"math"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/sequinstream/sequin/internal/where/pgvalue"
 )
@@ -208,6 +207,3 @@ func overlay(s, placing string, from, length int64) (value, error) {
 	}
 	return pgvalue.Text(head.S + placing + tail.S), nil
 }
-
-// validText reports whether bytes are a text.
-func validText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }

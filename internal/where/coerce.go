@@ -61,8 +61,8 @@ func (c *checker) decide(e *expr, to *pgcatalog.Type) (*expr, error) {
 	if err := literalPitfalls(base, *e.literal, e.pos); err != nil {
 		return nil, err
 	}
-	if c.catalog.Major < 14 && base.Name == "numeric" && strings.Contains(strings.ToLower(*e.literal), "inf") {
-		return nil, typeError(e.pos, "", "invalid input syntax for type numeric: %q", *e.literal)
+	if c.noInfinity(base) && strings.Contains(strings.ToLower(*e.literal), "inf") {
+		return nil, typeError(e.pos, "", "invalid input syntax for type %s: %q", base.Display(), *e.literal)
 	}
 	v, err := pgvalue.ReaderOf(base)(*e.literal)
 	if err != nil && base.Kind == 'e' {
@@ -152,20 +152,29 @@ func (c *checker) castViaIO(e *expr, to *pgcatalog.Type) (*expr, error) {
 	if write == nil || read == nil {
 		return nil, refuse(e.pos, hintForType(e.typ), "the cast from %s to %s is not supported", e.typ.Display(), to.Display())
 	}
-	old := c.catalog.Major < 14 && to.BaseType().Name == "numeric"
+	tooNew := c.noInfinity(to)
 	out := c.apply1(e.pos, e, to, func(v value) (value, error) {
-		r, err := read(write(v))
-		if old && err == nil && pgvalue.SignNumeric(r) != 2 {
-			if _, finite := pgvalue.NumericScale(r); !finite {
-				return pgvalue.Null, &pgvalue.Error{Code: "22P02", Message: "invalid input syntax for type numeric"}
-			}
+		text := write(v)
+		if tooNew && strings.Contains(strings.ToLower(text), "inf") {
+			return pgvalue.Null, &pgvalue.Error{Code: "22P02", Message: "invalid input syntax for type " + to.Display()}
 		}
-		return r, err
+		return read(text)
 	})
 	if (stableText(to) || stableText(e.typ)) && out.doom != nil && e.doom == nil { // Postgres does not compute it in advance
 		out.doom = nil
 	}
 	return out, nil
+}
+
+// noInfinity reports whether the server's version has no infinite values of a type yet.
+func (c *checker) noInfinity(t *pgcatalog.Type) bool {
+	switch t.BaseType().Name {
+	case "numeric":
+		return c.catalog.Major < 14
+	case "interval":
+		return c.catalog.Major < 17
+	}
+	return false
 }
 
 // stableText reports whether reading or printing the type depends on settings, in Postgres' eyes.

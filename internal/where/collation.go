@@ -82,7 +82,7 @@ const (
 )
 
 // checkCollation refuses what depends on an order of texts that is not known here.
-func (c *checker) checkCollation(pos int, need int, s collState) error {
+func (c *checker) checkCollation(pos, need int, s collState) error {
 	if need == needsNothing || s.strength == none {
 		return nil
 	}

@@ -3,6 +3,7 @@ package where
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/sequinstream/sequin/internal/cdc"
@@ -31,6 +32,7 @@ func newFrame(slots int) *frame {
 type binding struct {
 	relation *cdc.Relation
 	columns  []int    // by slot
+	order    []int    // the slots by where they are in the row
 	other    *Program // the condition compiled anew, for a relation whose types differ
 	err      error
 }
@@ -112,48 +114,78 @@ func (p *Program) bind(r *cdc.Relation) *binding {
 		b.other = other
 		return b
 	}
+	for i := range p.slots {
+		b.order = append(b.order, i)
+	}
+	slices.SortFunc(b.order, func(i, j int) int { return b.columns[i] - b.columns[j] })
 	return b
 }
 
 // gather finds the values of the slots in the rows, in one walk over each.
 func (p *Program) gather(f *frame, b *binding) {
 	c := f.change
-	for i, s := range p.slots {
-		old := s.old || s.bare && c.Op == cdc.OpDelete
-		at := b.columns[i]
-		if old {
-			f.data[i] = oldDatum(c, at)
+	deleted := c.Op == cdc.OpDelete
+	old := 0
+	row := reader{rest: c.New.Columns(), at: -1}
+	for _, i := range b.order {
+		if s := &p.slots[i]; s.old || s.bare && deleted {
+			f.data[i].Kind = 0
+			old++
 			continue
 		}
-		d, ok := c.New.Column(at)
+		f.data[i] = row.column(b.columns[i])
+		if f.data[i].Unchanged() {
+			old++
+		}
+	}
+	if old > 0 {
+		p.gatherOld(f, b)
+	}
+}
+
+// gatherOld fills what the old row tells: the slots that read it, and unchanged TOAST values. What is not known of it is null.
+func (p *Program) gatherOld(f *frame, b *binding) {
+	c := f.change
+	row := reader{at: -1}
+	if c.OldKind != 0 {
+		row.rest = c.Old.Columns()
+	}
+	for _, i := range b.order {
+		switch d := &f.data[i]; {
+		case d.Kind == 0:
+			*d = row.column(b.columns[i])
+		case d.Unchanged():
+			// In a row of key columns the others are null, and key columns never are.
+			if o := row.column(b.columns[i]); !o.Unchanged() && (!o.Null() || c.OldKind == 'O') {
+				*d = o
+			}
+		}
+	}
+}
+
+// reader walks a row from left to right; columns that it lacks are null.
+type reader struct {
+	rest cdc.Columns
+	at   int
+	last cdc.Datum
+}
+
+func (r *reader) column(n int) cdc.Datum {
+	for r.at < n {
+		d, ok := r.rest.Next()
 		if !ok {
 			d = cdc.Datum{Kind: 'n'}
 		}
-		if d.Unchanged() {
-			if o := oldDatum(c, at); !o.Null() && !o.Unchanged() || c.OldKind == 'O' {
-				d = o
-			}
-		}
-		f.data[i] = d
+		r.last = d
+		r.at++
 	}
+	return r.last
 }
 
-// oldDatum is a column of the old row, null if that is not known.
-func oldDatum(c *cdc.Change, at int) cdc.Datum {
-	if c.OldKind == 0 {
-		return cdc.Datum{Kind: 'n'}
-	}
-	d, ok := c.Old.Column(at)
-	if !ok {
-		return cdc.Datum{Kind: 'n'}
-	}
-	return d
-}
+// unknownValueError is the error of a value that the server did not send.
+type unknownValueError struct{ column string }
 
-// unknownValue is the error of a value that the server did not send.
-type unknownValue struct{ column string }
-
-func (e *unknownValue) Error() string {
+func (e *unknownValueError) Error() string {
 	return fmt.Sprintf("the value of column %q is not known", e.column)
 }
 
@@ -167,7 +199,7 @@ func view(b []byte) string {
 
 // column makes the evaluator of a slot.
 func columnEval(slot int, name string, read pgvalue.Reader) evalFunc {
-	unchanged := &unknownValue{name}
+	unchanged := &unknownValueError{name}
 	return func(f *frame) (value, error) {
 		if f.have[slot] {
 			return f.values[slot], nil
@@ -192,7 +224,7 @@ func columnEval(slot int, name string, read pgvalue.Reader) evalFunc {
 
 // columnIsNull tests a column without decoding it.
 func columnIsNull(slot int, name string, want bool) evalFunc {
-	unchanged := &unknownValue{name}
+	unchanged := &unknownValueError{name}
 	return func(f *frame) (value, error) {
 		switch f.data[slot].Kind {
 		case 'u':
@@ -206,13 +238,12 @@ func columnIsNull(slot int, name string, want bool) evalFunc {
 
 // isUnknown reports whether an error stands for a value that is not known, so that it decides nothing yet.
 func isUnknown(err error) bool {
-	var u *unknownValue
-	return errors.As(err, &u)
+	_, ok := errors.AsType[*unknownValueError](err)
+	return ok
 }
 
 func (p *Program) runtimeError(err error) error {
-	var u *unknownValue
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*unknownValueError](err); ok {
 		return problem.New(CodeUnknownValue, "the condition needs column %q, whose value the update left alone and the server did not send", u.column).
 			WithDetail("%s", p.text).
 			WithHint("ALTER TABLE %s REPLICA IDENTITY FULL; or leave the column out of the condition", quoteName(p.table.Schema)+"."+quoteName(p.table.Name)).

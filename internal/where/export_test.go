@@ -1,7 +1,9 @@
 package where
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/where/pgcatalog"
@@ -87,8 +89,9 @@ func Signatures(major int, name string) (out [][]string) {
 		for _, a := range p.Args {
 			args = append(args, a.Name)
 		}
-		if p.Variadic {
-			args = append(args, args[len(args)-1])
+		if last := len(args) - 1; p.Variadic {
+			args[last] = strings.TrimPrefix(args[last], "_")
+			args = append(args, args[last])
 		}
 		out = append(out, args)
 	}
@@ -108,4 +111,68 @@ func OperatorSignatures(major int, name string) (out [][2]string) {
 		out = append(out, [2]string{left, op.Right.Name})
 	}
 	return out
+}
+
+// Reference is the generated part of the reference: every operator, function and cast of the newest version that is supported.
+func Reference() string {
+	catalog := pgcatalog.For(pgcatalog.LastMajor)
+	operators, functions := Supported(pgcatalog.LastMajor)
+	var b strings.Builder
+	b.WriteString("## Operators\n\nBy their operands, in Postgres' names; implicit casts apply.\n\n| Operator | Operands |\n|---|---|\n")
+	for _, name := range operators {
+		var forms []string
+		for _, s := range OperatorSignatures(pgcatalog.LastMajor, name) {
+			forms = append(forms, strings.TrimSpace(s[0]+" "+s[1]))
+		}
+		slices.Sort(forms)
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.ReplaceAll(name, "|", `\|`), strings.Join(slices.Compact(forms), ", "))
+	}
+	b.WriteString("\n`AND`, `OR`, `NOT`, `IS [NOT] NULL | TRUE | FALSE | UNKNOWN`, `IS [NOT] DISTINCT FROM`, `[NOT] IN (…)`, `[NOT] BETWEEN [SYMMETRIC]`, `[NOT] LIKE | ILIKE | SIMILAR TO … [ESCAPE …]`, `ANY`, `ALL`, `CASE`, `COALESCE`, `NULLIF`, `GREATEST`, `LEAST`, `ARRAY[…]`, subscripts and slices, `::`, `CAST`, `COLLATE`, `AT TIME ZONE`, `EXTRACT`, `SUBSTRING`, `OVERLAY`, `POSITION` and `TRIM` with their key words.\n")
+	b.WriteString("\n## Functions\n\n| Function | Arguments |\n|---|---|\n")
+	for _, name := range functions {
+		if hidden(catalog, name) {
+			continue
+		}
+		var forms []string
+		for _, p := range catalog.Procs(name) {
+			if _, ok := builtins[p.Source]; !ok {
+				continue
+			}
+			var args []string
+			for i, a := range p.Args {
+				text := a.Name
+				if p.Variadic && i == len(p.Args)-1 {
+					text += ", …"
+				}
+				args = append(args, text)
+			}
+			forms = append(forms, "("+strings.Join(args, ", ")+")")
+		}
+		slices.Sort(forms)
+		fmt.Fprintf(&b, "| `%s` | %s |\n", name, strings.Join(slices.Compact(forms), " "))
+	}
+	return strings.ReplaceAll(b.String(), "(_", "(array of ")
+}
+
+// hidden are the functions behind operators and casts, which can be called and which nobody calls.
+func hidden(catalog *pgcatalog.Catalog, name string) bool {
+	switch name {
+	case "abs", "mod", "starts_with", "date", "jsonb_extract_path", "jsonb_extract_path_text":
+		return false
+	case "dround", "dtrunc", "textlen", "numeric_div_trunc", "numeric_mod", "like_escape":
+		return true
+	}
+	if catalog.Type(name) != nil {
+		return true
+	}
+	for _, p := range catalog.Procs(name) {
+		for _, operator := range catalog.OperatorNames() {
+			for _, op := range catalog.Operators(operator) {
+				if op.Source == p.Source && p.Source != "numeric_mod" {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }

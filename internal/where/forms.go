@@ -1,6 +1,8 @@
 package where
 
 import (
+	"strings"
+
 	"github.com/sequinstream/sequin/internal/where/pgcatalog"
 	"github.com/sequinstream/sequin/internal/where/pgvalue"
 	"github.com/sequinstream/sequin/internal/where/syntax"
@@ -54,14 +56,11 @@ func (c *checker) call(n *syntax.Call) (*expr, error) {
 }
 
 func signature(name string, types []*pgcatalog.Type) string {
-	s := name + "("
+	names := make([]string, len(types))
 	for i, t := range types {
-		if i > 0 {
-			s += ", "
-		}
-		s += t.Display()
+		names[i] = t.Display()
 	}
-	return s + ")"
+	return name + "(" + strings.Join(names, ", ") + ")"
 }
 
 type advice struct{ message, hint string }

@@ -3,6 +3,7 @@ package where_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 
 	"github.com/sequinstream/sequin/internal/where"
@@ -235,7 +236,7 @@ func (g *generator) function(depth int) string {
 		case name == "regexp_replace" && i == 3:
 			args = append(args, "'g'")
 		case t == "int4" && (g.IntN(2) == 0 || name == "repeat" || name == "lpad" || name == "rpad"):
-			args = append(args, fmt.Sprint(g.IntN(9)-3))
+			args = append(args, strconv.Itoa(g.IntN(9)-3))
 		default:
 			args = append(args, g.typed(t, depth-1))
 		}
@@ -254,7 +255,7 @@ func (g *generator) special(depth int) string {
 	a := kinds[g.IntN(len(kinds))].name
 	switch g.IntN(9) {
 	case 0:
-		return "substring(" + g.typed("text", depth-1) + " from " + fmt.Sprint(g.IntN(6)-1) + " for " + fmt.Sprint(g.IntN(4)) + ")"
+		return "substring(" + g.typed("text", depth-1) + " from " + strconv.Itoa(g.IntN(6)-1) + " for " + strconv.Itoa(g.IntN(4)) + ")"
 	case 1:
 		return "trim(" + pick(g, []string{"", "both ", "leading ", "trailing "}) + "'ax ' from " + g.typed("text", depth-1) + ")"
 	case 2:
@@ -262,15 +263,15 @@ func (g *generator) special(depth int) string {
 	case 3:
 		return "array[" + g.typed(a, depth-1) + ", " + g.typed(a, depth-1) + "]"
 	case 4:
-		return "(" + g.column(pick(g, []string{"_int4", "_text"})) + ")[" + fmt.Sprint(g.IntN(4)) + "]"
+		return "(" + g.column(pick(g, []string{"_int4", "_text"})) + ")[" + strconv.Itoa(g.IntN(4)) + "]"
 	case 5:
-		return "(" + g.column(pick(g, []string{"_int4", "_text"})) + ")[" + fmt.Sprint(g.IntN(3)) + ":" + fmt.Sprint(g.IntN(4)) + "]"
+		return "(" + g.column(pick(g, []string{"_int4", "_text"})) + ")[" + strconv.Itoa(g.IntN(3)) + ":" + strconv.Itoa(g.IntN(4)) + "]"
 	case 6:
 		return g.typed("timestamptz", depth-1) + " at time zone " + quote(pick(g, []string{"UTC", "Europe/Berlin", "Asia/Kolkata"}))
 	case 7:
 		return "(" + g.any(depth-1) + ")::" + pick(g, []string{"numeric(10,2)", "varchar(2)", "char(3)", "timestamp(0)", "timestamptz(2)", "bit(3)", "varbit(2)", "time(1)"})
 	}
-	return "overlay(" + g.typed("text", depth-1) + " placing 'zz' from " + fmt.Sprint(g.IntN(4)) + ")"
+	return "overlay(" + g.typed("text", depth-1) + " placing 'zz' from " + strconv.Itoa(g.IntN(4)) + ")"
 }
 
 // boolean is a condition.

@@ -180,11 +180,8 @@ func (c *checker) distinct(n *syntax.Distinct) (*expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	if eq.doom != nil {
-		return eq, nil
-	}
 	left, right, equal, not := l.evaluator(), r.evaluator(), eq.evaluator(), n.Not
-	out := &expr{pos: n.Pos(), typ: c.bool(), slot: -1}
+	out := &expr{pos: n.Pos(), typ: c.bool(), slot: -1, doom: eq.doom}
 	out.eval = func(f *frame) (value, error) {
 		x, err := left(f)
 		if err != nil {
@@ -430,7 +427,19 @@ func (c *checker) finishScalarArray(pos int, call pgcatalog.Call, left, array *e
 	if array.constant && !array.val.Null {
 		elems := array.val.Array().Elems
 		if set := constantSet(call.Source, elems, all); set != nil {
-			test = func(x value, _ []value) (value, error) { return set(x), nil }
+			if left.constant {
+				out.constant, out.val = true, set(left.val)
+				return out
+			}
+			eval := left.evaluator()
+			out.eval = func(fr *frame) (value, error) {
+				x, err := eval(fr)
+				if err != nil {
+					return x, err
+				}
+				return set(x), nil
+			}
+			return out
 		}
 		if left.constant {
 			v, err := test(left.val, elems)

@@ -101,6 +101,13 @@ func (c *checker) apply(pos int, what string, call pgcatalog.Call, args []*expr)
 		g.result.bytes = g.result.bytes || b.bytes
 		b = g.result
 	}
+	if b.fn2 != nil && b.fnN != nil { // a function with an array that can also be given one by one
+		if call.Variadic > 0 {
+			b.fn2 = nil
+		} else {
+			b.fnN = nil
+		}
+	}
 	if err := c.checkCollation(pos, b.need, coll); err != nil {
 		return nil, err
 	}

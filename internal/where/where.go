@@ -11,6 +11,8 @@
 // A Program is immutable and safe for concurrent use.
 package where
 
+//go:generate go test -run TestReferenceListsEverything . -update
+
 import (
 	"sync"
 	"sync/atomic"
@@ -114,7 +116,6 @@ type Program struct {
 	node    syntax.Node
 	eval    evalFunc
 	slots   []slot
-	images  [2]int // how many slots read the new row and the old one; the new come first
 	pool    sync.Pool
 	bound   atomic.Pointer[binding]
 }

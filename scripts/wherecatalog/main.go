@@ -9,6 +9,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -62,7 +63,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("usage: wherecatalog <file>")
+		return errors.New("usage: wherecatalog <file>")
 	}
 	versions := map[string][2]int{}
 	for _, major := range throwaway.Supported {
@@ -87,7 +88,7 @@ func read(ctx context.Context, major int, versions map[string][2]int) (err error
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the server goes away next
+	defer conn.Close(context.WithoutCancel(ctx))
 	for _, query := range queries {
 		rows, err := conn.Query(ctx, query)
 		if err != nil {
@@ -120,7 +121,7 @@ func write(path string, versions map[string][2]int) error {
 		lines = append(lines, line+span)
 	}
 	slices.Sort(lines)
-	file, err := os.Create(path)
+	file, err := os.Create(path) //nolint:gosec // the path is the argument of whoever runs this
 	if err != nil {
 		return err
 	}

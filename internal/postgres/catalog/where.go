@@ -43,7 +43,7 @@ type collationRow struct {
 	Deterministic *bool  `json:"collisdeterministic"`
 	Collate       string `json:"collcollate"`
 	Ctype         string `json:"collctype"`
-	Locale        string `json:"colllocale"`   // from 17
+	Locale        string `json:"colllocale"`    // from 17
 	ICULocale     string `json:"colliculocale"` // 15 and 16
 }
 

@@ -113,9 +113,8 @@ func (c *Catalog) checkGeneric(inputs, targets []*Type) bool {
 
 // generic is what the polymorphic names stand for in one call.
 type generic struct {
-	elem, array, rng, multi             *Type // anyelement and its family
-	cElem, cArray, cRange, cMulti       *Type // anycompatible and its family
-	sawElem, sawArray, sawRange, sawAny bool
+	elem, array, rng, multi       *Type // anyelement and its family
+	cElem, cArray, cRange, cMulti *Type // anycompatible and its family
 }
 
 func (c *Catalog) bindGeneric(inputs, targets []*Type) (generic, bool) {
@@ -142,24 +141,20 @@ func (c *Catalog) bindGeneric(inputs, targets []*Type) (generic, bool) {
 		unknown := from == c.Unknown
 		switch to.Name {
 		case "anyelement", "anynonarray", "anyenum":
-			g.sawElem = true
 			nonArray = nonArray || to.Name == "anynonarray"
 			isEnum = isEnum || to.Name == "anyenum"
 			if !unknown && !same(&g.elem, from) {
 				return g, false
 			}
 		case "anyarray":
-			g.sawArray = true
 			if !unknown && !same(&g.array, base) {
 				return g, false
 			}
 		case "anyrange":
-			g.sawRange = true
 			if !unknown && !same(&g.rng, base) {
 				return g, false
 			}
 		case "anymultirange":
-			g.sawRange = true
 			if !unknown && !same(&g.multi, base) {
 				return g, false
 			}

@@ -164,11 +164,8 @@ func (c *Catalog) castCall(name string, from *Type) (Call, bool) {
 		return Call{Cast: true, Args: []*Type{from}, Result: to}, true
 	}
 	path := c.FindPath(from, to, Explicit)
-	ok := path.Kind == PathSame || path.Kind == PathViaIO && from.Category != 'S' && (from.Kind != 'c' || to.Category != 'S')
-	if path.Kind == PathViaIO && to.Category == 'S' && from.Kind == 'c' {
-		ok = false
-	}
-	return Call{Cast: true, Args: []*Type{from}, Result: to}, ok && (path.Kind == PathSame || path.Kind == PathViaIO)
+	ok := path.Kind == PathSame || path.Kind == PathViaIO && (from.Kind != 'c' || to.Category != 'S')
+	return Call{Cast: true, Args: []*Type{from}, Result: to}, ok
 }
 
 // arrange fits a function to a number of arguments: defaults fill up, variadic parameters repeat.

@@ -99,10 +99,10 @@ func ParseInterval(s, fields string) (Value, error) {
 		days += n * u.days
 		micros += n * u.micros
 	}
-	if months != int64(int32(months)) || days != int64(int32(days)) { //nolint:gosec // that is the check
+	if months != int64(int32(months)) || days != int64(int32(days)) {
 		return Null, &Error{"22015", "interval field value out of range: " + strconv.Quote(shorten(s))}
 	}
-	return Interval(int32(months), int32(days), micros), nil //nolint:gosec // checked
+	return Interval(int32(months), int32(days), micros), nil
 }
 
 // intervalClock reads [±]HH:MM[:SS[.ffffff]], where hours may have any number of digits.
@@ -135,7 +135,7 @@ func intervalClock(w string) (int64, bool) {
 
 func secondsWithFraction(w string) (int64, bool) {
 	whole, frac, ok := strings.Cut(w, ".")
-	if !ok || len(frac) == 0 || len(frac) > 6 || strings.Trim(frac, "0123456789") != "" {
+	if !ok || frac == "" || len(frac) > 6 || strings.Trim(frac, "0123456789") != "" {
 		return 0, false
 	}
 	sign := int64(1)
@@ -198,7 +198,7 @@ func FormatInterval(v Value) string {
 		b = append(b, '0')
 	}
 	b = strconv.AppendUint(b, hours, 10)
-	rest := int64(t % uint64(Hour)) //nolint:gosec // below an hour
+	rest := int64(t % uint64(Hour))
 	b = appendTwo(append(b, ':'), rest/Minute)
 	b = appendTwo(append(b, ':'), rest/Second%60)
 	return string(appendFraction(b, rest%Second))

@@ -8,15 +8,17 @@ import (
 	"github.com/sequinstream/sequin/internal/where/pgcatalog"
 )
 
-// Reader is a type's input function; Writer its output function; Comparer its order, as a sort has it.
-type (
-	Reader   func(text string) (Value, error)
-	Writer   func(v Value) string
-	Comparer func(a, b Value) int
-)
+// Reader is a type's input function.
+type Reader func(text string) (Value, error)
+
+// Writer is a type's output function.
+type Writer func(v Value) string
+
+// Comparer is a type's order, as a sort has it.
+type Comparer func(a, b Value) int
 
 func parseInt(text string, bits int, typ string) (Value, error) {
-	if len(text) > 0 && len(text) < 10 { // most are short
+	if text != "" && len(text) < 10 { // most are short
 		if n, ok := shortInt(text); ok && (bits != 16 || n >= -32768 && n <= 32767) {
 			return Int(n), nil
 		}
@@ -68,13 +70,15 @@ func ParseBool(text string) (Value, error) {
 	s := strings.ToLower(strings.Trim(text, " \t\n\r\f\v"))
 	switch {
 	case s == "":
-	case strings.HasPrefix("true", s), strings.HasPrefix("yes", s), s == "on", s == "1":
+	case begins(s, "true"), begins(s, "yes"), s == "on", s == "1":
 		return Bool(true), nil
-	case strings.HasPrefix("false", s), strings.HasPrefix("no", s), s == "off", s == "of", s == "0":
+	case begins(s, "false"), begins(s, "no"), s == "off", s == "of", s == "0":
 		return Bool(false), nil
 	}
 	return Null, invalid("boolean", text)
 }
+
+func begins(s, word string) bool { return strings.HasPrefix(word, s) }
 
 func parseUUID(text string) (Value, error) {
 	if canonicalUUID(text) {
@@ -180,7 +184,7 @@ func HexBits(digits string) (Value, error) {
 
 func readText(text string) (Value, error) { return Text(text), nil }
 
-// Reader returns a type's input function, nil if there is none here. Domains read as their base type.
+// ReaderOf returns a type's input function, nil if there is none here. Domains read as their base type.
 func ReaderOf(t *pgcatalog.Type) Reader {
 	t = t.BaseType()
 	if t == nil {
@@ -280,7 +284,7 @@ func parseOID(s string) (Value, error) {
 	if err != nil {
 		return Null, unsupported("oid %q", shorten(s))
 	}
-	return Int(int64(n)), nil //nolint:gosec // 32 bits
+	return Int(int64(n)), nil
 }
 
 func parseMAC(s string) (Value, error) {

@@ -1,6 +1,7 @@
 package pgvalue
 
 import (
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -324,7 +325,7 @@ func (p *jsonParser) hex() (rune, bool) {
 	}
 	n, err := strconv.ParseUint(p.s[p.i:p.i+4], 16, 16)
 	p.i += 4
-	return rune(n), err == nil //nolint:gosec // 16 bits
+	return rune(n), err == nil
 }
 
 // String prints as jsonb does.
@@ -407,8 +408,8 @@ func (v *JSON) Field(key string) *JSON {
 	if v.Kind != '{' {
 		return nil
 	}
-	for i := len(v.Keys) - 1; i >= 0; i-- {
-		if v.Keys[i] == key {
+	for i, have := range slices.Backward(v.Keys) {
+		if have == key {
 			return v.Items[i]
 		}
 	}

@@ -22,9 +22,11 @@ const (
 
 var (
 	bigTen = big.NewInt(10)
-	// NumericNaN and the infinities.
-	NumericNaN      = Value{P: &Numeric{Special: 'n'}}
-	NumericInf      = Value{P: &Numeric{Special: 'p'}}
+	// NumericNaN is the numeric NaN.
+	NumericNaN = Value{P: &Numeric{Special: 'n'}}
+	// NumericInf is the numeric infinity.
+	NumericInf = Value{P: &Numeric{Special: 'p'}}
+	// NumericMinusInf is its opposite.
 	NumericMinusInf = Value{P: &Numeric{Special: 'm'}}
 )
 
@@ -124,11 +126,11 @@ func parseSmallNumeric(s string) (Value, bool) {
 		negative, i = true, 1
 	}
 	var n, scale int64
-	point, any := false, false
+	point, digits := false, false
 	for ; i < len(s); i++ {
 		switch c := s[i]; {
 		case c >= '0' && c <= '9':
-			n, any = n*10+int64(c-'0'), true
+			n, digits = n*10+int64(c-'0'), true
 			if point {
 				scale++
 			}
@@ -141,7 +143,7 @@ func parseSmallNumeric(s string) (Value, bool) {
 	if negative {
 		n = -n
 	}
-	return Value{I: n, Aux: scale}, any
+	return Value{I: n, Aux: scale}, digits
 }
 
 func checkDigits(coef *big.Int, scale int) (Value, error) {

@@ -88,9 +88,11 @@ func (v Value) Float() float64 { return math.Float64frombits(uint64(v.I)) } //no
 // Truth is a boolean's value; null is not true.
 func (v Value) Truth() bool { return !v.Null && v.I != 0 }
 
-// Months and Days are an interval's.
+// Months are an interval's.
 func (v Value) Months() int32 { return int32(v.Aux >> 32) } //nolint:gosec // packed so
-func (v Value) Days() int32   { return int32(v.Aux) }       //nolint:gosec // packed so
+
+// Days are an interval's.
+func (v Value) Days() int32 { return int32(v.Aux) } //nolint:gosec // packed so
 
 // Interval makes an interval.
 func Interval(months, days int32, micros int64) Value {

@@ -267,7 +267,7 @@ func (l *lexer) based() (token, bool, *Error) {
 	default:
 		return token{}, false, nil
 	}
-	start, value, any := l.pos, bigFrom(0), false
+	start, value, found := l.pos, bigFrom(0), false
 	l.pos += 2
 	for l.pos < len(l.text) {
 		c := l.text[l.pos]
@@ -283,10 +283,10 @@ func (l *lexer) based() (token, bool, *Error) {
 			i -= 6
 		}
 		value.Mul(value, bigFrom(base)).Add(value, bigFrom(i))
-		any = true
+		found = true
 		l.pos++
 	}
-	if !any || isIdentPart(l.peek(0)) {
+	if !found || isIdentPart(l.peek(0)) {
 		return token{}, true, errorAt(start, "", "that is not a number")
 	}
 	return token{kind: tInt, text: value.String()}, true, nil

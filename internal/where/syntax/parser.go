@@ -33,12 +33,11 @@ type Options struct {
 }
 
 type parser struct {
-	lex    lexer
-	tok    token
-	ahead  []token
-	depth  int
-	opt    Options
-	failed *Error
+	lex   lexer
+	tok   token
+	ahead []token
+	depth int
+	opt   Options
 }
 
 // bail carries a mistake up to Parse.
@@ -319,8 +318,8 @@ func (p *parser) continued(left Node, prec int, nonassoc, restricted bool) (node
 		op = p.qualifiedOperator()
 		prec = pOp
 	}
-	if any, ok := p.anyAll(At(t.pos), op, left); ok {
-		return any, false
+	if n, ok := p.anyAll(At(t.pos), op, left); ok {
+		return n, false
 	}
 	right := prec + 1
 	return &Binary{At(t.pos), op, left, p.operand(right, restricted)}, nonassoc
@@ -441,8 +440,8 @@ func (p *parser) membership(at At, left Node, word token, not bool) (node Node, 
 	if not {
 		op = "!" + op
 	}
-	if any, ok := p.anyAll(at, op, left); ok {
-		return any, false
+	if n, ok := p.anyAll(at, op, left); ok {
+		return n, false
 	}
 	n := &Like{At: at, Op: op, Arg: left}
 	p.pattern(n)

@@ -310,11 +310,12 @@ func (p *parser) substring(at At) Node {
 		for p.isWord("from") || p.isWord("for") {
 			word := p.advance().text
 			value := p.expr(pLowest)
-			if word == "from" && from == nil {
+			switch {
+			case word == "from" && from == nil:
 				from = value
-			} else if word == "for" && length == nil {
+			case word == "for" && length == nil:
 				length = value
-			} else {
+			default:
 				p.unexpected()
 			}
 		}

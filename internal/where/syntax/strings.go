@@ -12,10 +12,11 @@ func bigFrom(n int) *big.Int { return big.NewInt(int64(n)) }
 // stringToken reads a string and those that continue it: further quotes after white space with a line's end in it.
 func (l *lexer) stringToken(k kind, read func() (string, *Error)) (token, *Error) {
 	start := l.pos
-	text, err := read()
+	first, err := read()
 	if err != nil {
 		return token{}, err
 	}
+	parts := []string{first}
 	for {
 		before := l.pos
 		newline, err := l.skip()
@@ -30,8 +31,9 @@ func (l *lexer) stringToken(k kind, read func() (string, *Error)) (token, *Error
 		if err != nil {
 			return token{}, err
 		}
-		text += more
+		parts = append(parts, more)
 	}
+	text := strings.Join(parts, "")
 	if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
 		return token{}, errorAt(start, "", "the string is not valid UTF-8")
 	}
@@ -140,7 +142,7 @@ func (l *lexer) rune(b *strings.Builder, start int, digits string, n int) *Error
 	if err != nil || len(digits) != n || v == 0 || v > utf8.MaxRune || v >= 0xD800 && v < 0xE000 {
 		return errorAt(start, "write the character itself", "the Unicode escape is not valid")
 	}
-	b.WriteRune(rune(v)) //nolint:gosec // checked above
+	b.WriteRune(rune(v))
 	return nil
 }
 
@@ -179,7 +181,7 @@ func (l *lexer) unicode() (token, *Error) {
 		if err != nil {
 			return token{}, err
 		}
-		if len(c) != 1 || strings.Contains("0123456789abcdefABCDEF+'\" \t\n\r\f", c) {
+		if len(c) != 1 || strings.ContainsAny(c, "0123456789abcdefABCDEF+'\" \t\n\r\f") {
 			return token{}, errorAt(before, "", "UESCAPE takes a string of one character")
 		}
 		escape = c[0]

@@ -37,7 +37,8 @@ func (p *parser) typedLiteral() Node {
 		}
 	} else {
 		next := p.look(1)
-		if next.kind != tString && (!next.isSelf(".") || p.look(3).kind != tString || t.text != "pg_catalog") && !(next.isSelf("(") && p.modifierThenString(1)) {
+		qualified := t.text == "pg_catalog" && next.isSelf(".") && p.look(3).kind == tString
+		if next.kind != tString && !qualified && (!next.isSelf("(") || !p.modifierThenString(1)) {
 			return nil
 		}
 	}
