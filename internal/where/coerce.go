@@ -144,7 +144,24 @@ func (c *checker) castByFunction(e *expr, to *pgcatalog.Type, path pgcatalog.Pat
 	if !ok || b.fn1 == nil {
 		return nil, refuse(e.pos, "", "the cast from %s to %s is not supported", e.typ.Display(), to.Display())
 	}
-	return c.apply1(e.pos, e, to, b.fn1), nil
+	out := c.apply1(e.pos, e, to, b.fn1)
+	if path.Volatile != 'i' {
+		out.postpone(e)
+	}
+	return out, nil
+}
+
+// postpone makes the result of a function that is only stable, in Postgres' eyes, no constant: what is computed from it fails only when it is
+// reached. from is its argument.
+func (e *expr) postpone(from *expr) {
+	if from.doom == nil {
+		e.doom = nil
+	}
+	if e.constant && !e.val.Null {
+		v := e.val
+		e.constant = false
+		e.eval = func(*frame) (value, error) { return v, nil }
+	}
 }
 
 func (c *checker) castViaIO(e *expr, to *pgcatalog.Type) (*expr, error) {
@@ -160,8 +177,8 @@ func (c *checker) castViaIO(e *expr, to *pgcatalog.Type) (*expr, error) {
 		}
 		return read(text)
 	})
-	if (stableText(to) || stableText(e.typ)) && out.doom != nil && e.doom == nil { // Postgres does not compute it in advance
-		out.doom = nil
+	if stableInput(to) || stableOutput(e.typ) {
+		out.postpone(e)
 	}
 	return out, nil
 }
@@ -177,9 +194,18 @@ func (c *checker) noInfinity(t *pgcatalog.Type) bool {
 	return false
 }
 
-// stableText reports whether reading or printing the type depends on settings, in Postgres' eyes.
-func stableText(t *pgcatalog.Type) bool {
-	return strings.IndexByte("DEAR", t.BaseType().Category) >= 0
+// stableInput reports whether reading the type depends on settings, in Postgres' eyes; stableOutput the same of printing it.
+func stableInput(t *pgcatalog.Type) bool {
+	return strings.IndexByte("DEART", t.BaseType().Category) >= 0
+}
+
+func stableOutput(t *pgcatalog.Type) bool {
+	base := t.BaseType()
+	switch base.Name {
+	case "date", "timestamp", "timestamptz":
+		return true
+	}
+	return strings.IndexByte("EAR", base.Category) >= 0
 }
 
 func (c *checker) castArray(e *expr, to *pgcatalog.Type, elem pgcatalog.Path) (*expr, error) {

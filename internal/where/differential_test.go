@@ -282,7 +282,7 @@ func TestDifferential(t *testing.T) {
 	var n tally
 	found := 0
 	for end := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(end); {
-		expression := g.any(1 + g.IntN(3))
+		expression := g.any(1 + g.IntN(4))
 		difference, err := s.compare(t.Context(), expression, &n)
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code == "57014" { // the machine is busy, or the text is huge

@@ -251,7 +251,8 @@ func (c *checker) nullif(pos int, es []*expr) (*expr, error) {
 		}
 		return arg(f)
 	}
-	if first.constant && eq.constant {
+	// Before 14 the planner does not compute it in advance.
+	if es[0].constant && es[1].constant && first.constant && eq.constant && c.catalog.Major >= 14 {
 		v, err := out.eval(nil)
 		if err == nil {
 			return c.constantLike(out, v), nil
@@ -378,6 +379,9 @@ func (c *checker) array(n *syntax.Array, target *pgcatalog.Type) (*expr, error) 
 	if target != nil {
 		elem := target.BaseType().Elem
 		for i := range es {
+			if es[i].typ.BaseType().IsArray() {
+				return nil, refuse(n.Pos(), "write a literal", "arrays of arrays in ARRAY[] are not supported")
+			}
 			if es[i], err = c.coerce(es[i], elem, pgcatalog.Explicit); err != nil {
 				return nil, err
 			}

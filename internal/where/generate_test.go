@@ -201,6 +201,14 @@ func (g *generator) any(depth int) string {
 	return g.boolean(depth)
 }
 
+// paren puts parentheses around an expression, or leaves its place to the precedences.
+func (g *generator) paren(s string) string {
+	if g.IntN(4) == 0 {
+		return s
+	}
+	return "(" + s + ")"
+}
+
 // operator applies an operator by one of its signatures, or now and then to anything.
 func (g *generator) operator(depth int) string {
 	name := pick(g, g.operators)
@@ -213,9 +221,9 @@ func (g *generator) operator(depth int) string {
 		right = g.pattern()
 	}
 	if s[0] == "" {
-		return "(" + name + " " + right + ")"
+		return g.paren(name + " " + right)
 	}
-	return "(" + g.typed(s[0], depth-1) + " " + name + " " + right + ")"
+	return g.paren(g.typed(s[0], depth-1) + " " + name + " " + right)
 }
 
 func (g *generator) pattern() string {
@@ -284,27 +292,27 @@ func (g *generator) boolean(depth int) string {
 	not := pick(g, []string{"", "not "})
 	switch g.IntN(16) {
 	case 0, 1:
-		return "(" + g.boolean(depth-1) + pick(g, []string{" and ", " or "}) + g.boolean(depth-1) + ")"
+		return g.paren(g.boolean(depth-1) + pick(g, []string{" and ", " or "}) + g.boolean(depth-1))
 	case 2:
 		return "not " + g.boolean(depth-1)
 	case 3:
 		return "(" + t() + " is " + not + "null)"
 	case 4:
-		return "(" + g.boolean(depth-1) + " is " + not + pick(g, []string{"true", "false", "unknown"}) + ")"
+		return g.paren(g.boolean(depth-1) + " is " + not + pick(g, []string{"true", "false", "unknown"}))
 	case 5:
-		return "(" + t() + " is " + not + "distinct from " + t() + ")"
+		return g.paren(t() + " is " + not + "distinct from " + t())
 	case 6:
 		return "(" + t() + " " + not + "in (" + t() + ", " + g.literal(a) + ", " + g.literal(a) + "))"
 	case 7:
-		return "(" + t() + " " + not + "between " + pick(g, []string{"", "symmetric "}) + t() + " and " + t() + ")"
+		return g.paren(t() + " " + not + "between " + pick(g, []string{"", "symmetric "}) + t() + " and " + t())
 	case 8:
-		return "(" + g.typed("text", depth-1) + " " + not + pick(g, []string{"like ", "ilike "}) + quote(pick(g, []string{"a%", "%b%", "_b_", "%", "", "A%", `a\%`, "é%", "%é"})) + pick(g, []string{"", " escape '!'"}) + ")"
+		return g.paren(g.typed("text", depth-1) + " " + not + pick(g, []string{"like ", "ilike "}) + quote(pick(g, []string{"a%", "%b%", "_b_", "%", "", "A%", `a\%`, "é%", "%é"})) + pick(g, []string{"", " escape '!'"}))
 	case 9:
-		return "(" + g.typed("text", depth-1) + " " + not + "similar to " + quote(pick(g, []string{"a%", "(a|b)%", "_+", "%c"})) + ")"
+		return g.paren(g.typed("text", depth-1) + " " + not + "similar to " + quote(pick(g, []string{"a%", "(a|b)%", "_+", "%c"})))
 	case 10:
 		return "(" + t() + pick(g, []string{" = ", " <> ", " < ", " >= "}) + pick(g, []string{"any", "all"}) + " (" + g.typed("_"+a, depth-1) + "))"
 	case 11:
 		return "(" + g.operator(depth) + ")::bool"
 	}
-	return "(" + t() + pick(g, []string{" = ", " <> ", " < ", " > ", " <= ", " >= "}) + t() + ")"
+	return g.paren(t() + pick(g, []string{" = ", " <> ", " < ", " > ", " <= ", " >= "}) + t())
 }

@@ -200,6 +200,11 @@ func (c *checker) distinct(n *syntax.Distinct) (*expr, error) {
 		}
 		return pgvalue.Bool((v.I == 0) != not), nil
 	}
+	if l.constant && r.constant && out.doom == nil {
+		if v, err := out.eval(nil); err == nil {
+			out.constant, out.val = true, v
+		}
+	}
 	return out, nil
 }
 

@@ -155,8 +155,10 @@ func (c *checker) compileCall(out *expr, b builtin, call pgcatalog.Call, args []
 	}
 	v, err := out.eval(nil)
 	switch {
-	case err == nil:
+	case err == nil && call.Volatile == 'i':
 		out.constant, out.val = true, v
+	case err == nil:
+		out.eval = func(*frame) (value, error) { return v, nil }
 	case call.Volatile == 'i':
 		out.fail(out.pos, err)
 	default: // a stable function fails when it is called

@@ -291,10 +291,10 @@ func (p *parser) prefix(restricted bool) Node {
 			p.unexpected()
 		}
 		p.advance()
-		return &Unary{At(t.pos), t.text, p.operand(pOp, restricted)}
+		return &Unary{At(t.pos), t.text, p.operand(pOp+1, restricted)}
 	case t.isWord("operator") && p.look(1).isSelf("("):
 		op := p.qualifiedOperator()
-		return &Unary{At(t.pos), op, p.operand(pOp, restricted)}
+		return &Unary{At(t.pos), op, p.operand(pOp+1, restricted)}
 	}
 	return p.primary()
 }
