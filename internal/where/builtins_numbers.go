@@ -237,6 +237,7 @@ func floats() map[string]builtin {
 		}
 		return 0
 	})
+	all["dpow"] = builtin{fn2: power}
 	all["dsqrt"] = builtin{fn1: func(a value) (value, error) {
 		if a.Float() < 0 {
 			return pgvalue.Null, &pgvalue.Error{Code: "2201F", Message: "cannot take square root of a negative number"}
@@ -244,6 +245,22 @@ func floats() map[string]builtin {
 		return pgvalue.Float(math.Sqrt(a.Float())), nil
 	}}
 	return all
+}
+
+// power is exact or refused: libraries differ in the last digit of other results.
+func power(a, b value) (value, error) {
+	x, y := a.Float(), b.Float()
+	const exact = 1 << 53
+	if x != math.Trunc(x) || math.Abs(x) >= exact || y != math.Trunc(y) || y < 0 || y > 64 {
+		return pgvalue.Null, errUnsupported("a power that is not that of a whole number by a small whole number")
+	}
+	r := 1.0
+	for range int(y) {
+		if r *= x; math.Abs(r) >= exact {
+			return pgvalue.Null, errUnsupported("a power above 2^53")
+		}
+	}
+	return pgvalue.Float(r), nil
 }
 
 func numeric1(f func(value) (value, error)) builtin { return builtin{fn1: f} }

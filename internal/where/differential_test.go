@@ -42,7 +42,7 @@ begin
   for id in select r.id from rows r order by r.id loop
     begin
       failure := null;
-      execute 'select (' || expression || ')::text from rows where id = ' || id into result;
+      execute 'select (' || expression || E'\n)::text from rows where id = ' || id into result;
     exception when others then
       result := null; failure := sqlstate;
     end;
@@ -137,7 +137,7 @@ func (a answer) String() string {
 
 // ask evaluates an expression in Postgres. A refusal is an error of the expression itself, whatever the row.
 func (s *server) ask(ctx context.Context, expression string) (answers []answer, oid uint32, refusal string, err error) {
-	rows, err := s.conn.Query(ctx, "select ("+expression+") from rows order by id", pgx.QueryExecModeSimpleProtocol)
+	rows, err := s.conn.Query(ctx, "select ("+expression+"\n) from rows order by id", pgx.QueryExecModeSimpleProtocol)
 	var pg *pgconn.PgError
 	if err != nil {
 		if errors.As(err, &pg) {

@@ -252,7 +252,7 @@ func (c *checker) nullif(pos int, es []*expr) (*expr, error) {
 		return arg(f)
 	}
 	// Before 14 the planner does not compute it in advance.
-	if es[0].constant && es[1].constant && first.constant && eq.constant && c.catalog.Major >= 14 {
+	if first.constant && eq.constant && c.catalog.Major >= 14 {
 		v, err := out.eval(nil)
 		if err == nil {
 			return c.constantLike(out, v), nil
