@@ -9,6 +9,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 LDFLAGS := -s -w -X github.com/sequinstream/sequin/internal/cli.Version=$(VERSION)
 LINT    := .cache/bin/golangci-lint
 FUZZTIME ?= 10s
+SECONDS  ?= 60
 ARGS    ?=
 
 .DEFAULT_GOAL := help
@@ -45,6 +46,10 @@ race: pg poolers ## Run every test three times over, on one, two and eight threa
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME)
+
+.PHONY: differential
+differential: pg ## Compare random filters with Postgres: make differential SECONDS=600
+	SEQUIN_WHERE_SECONDS=$(SECONDS) SEQUIN_WHERE_DIFFERENCES=20 $(GO) test -count=1 -timeout 24h -run TestDifferential -v ./internal/where
 
 .PHONY: soak
 soak: pg poolers ## Run the long versions of the crash and load tests; takes hours

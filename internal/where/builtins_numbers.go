@@ -206,7 +206,7 @@ func floats() map[string]builtin {
 		all[name+"div"] = builtin{build: func(g *building) error {
 			divide := floatOp('/', bits)
 			g.result.fn2 = divide
-			if g.catalog.Major < 13 { // then the result was taken for an underflow
+			if g.catalog.Major < 14 { // then the result was taken for an underflow
 				g.result.fn2 = func(a, b value) (value, error) {
 					if math.IsInf(b.Float(), 0) || math.IsNaN(a.Float()) && b.Float() == 0 {
 						return pgvalue.Null, errUnsupported("a division by infinity, or of NaN by zero")

@@ -48,7 +48,6 @@ var queries = []string{
 		where y.typname in ('internal', 'cstring', 'trigger', 'event_trigger', 'language_handler', 'fdw_handler', 'index_am_handler', 'tsm_handler', 'table_am_handler', 'void'))`,
 	`select distinct concat_ws(' ', 'A', p.proname, p.prokind) from pg_proc p where p.pronamespace = 'pg_catalog'::regnamespace and p.oid < 16384 and p.prokind in ('a', 'w')`,
 	`select concat_ws(' ', 'K', word, catcode) from pg_get_keywords()`,
-	`select distinct concat_ws(' ', 'Z', abbrev) from pg_timezone_abbrevs`,
 }
 
 func main() {
@@ -89,45 +88,53 @@ func read(ctx context.Context, major int, versions map[string][2]int) (err error
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	found, err := lines(ctx, conn)
+	for _, line := range found {
+		v, seen := versions[line]
+		if !seen {
+			v[0] = major
+		}
+		v[1] = major
+		versions[line] = v
+	}
+	return err
+}
+
+// lines are what one server knows.
+func lines(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	var all []string
 	for _, query := range queries {
 		rows, err := conn.Query(ctx, query)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		found, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, line := range lines {
-			v, seen := versions[line]
-			if !seen {
-				v[0] = major
-			}
-			v[1] = major
-			versions[line] = v
-		}
+		all = append(all, found...)
 	}
-	return nil
+	return all, nil
 }
 
 func write(path string, versions map[string][2]int) error {
-	lines := make([]string, 0, len(versions))
+	sorted := make([]string, 0, len(versions))
 	first, last := throwaway.Supported[0], throwaway.Supported[len(throwaway.Supported)-1]
 	for line, v := range versions {
 		span := ""
 		if v != [2]int{first, last} {
 			span = fmt.Sprintf(" @%d-%d", v[0], v[1])
 		}
-		lines = append(lines, line+span)
+		sorted = append(sorted, line+span)
 	}
-	slices.Sort(lines)
+	slices.Sort(sorted)
 	file, err := os.Create(path) //nolint:gosec // the path is the argument of whoever runs this
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriter(file)
 	fmt.Fprintln(w, "# Written by scripts/wherecatalog from the servers' catalogs. Do not edit.")
-	fmt.Fprintln(w, strings.Join(lines, "\n"))
+	fmt.Fprintln(w, strings.Join(sorted, "\n"))
 	if err := w.Flush(); err != nil {
 		return err
 	}

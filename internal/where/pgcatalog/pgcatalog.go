@@ -109,7 +109,6 @@ type Catalog struct {
 	ops    map[string][]*Operator
 	procs  map[string][]*Proc
 	kinds  map[string]byte // aggregates and window functions
-	zones  map[string]bool
 
 	// user holds the types of a database's users; nil in the shared catalog.
 	user     map[uint32]*Type
@@ -204,9 +203,6 @@ func (c *Catalog) ProcKind(name string) byte {
 	return c.kinds[name]
 }
 
-// ZoneAbbreviation reports whether Postgres takes the word for an abbreviation of a time zone.
-func (c *Catalog) ZoneAbbreviation(word string) bool { return c.zones[strings.ToUpper(word)] }
-
 // lines calls f with the fields of each line that the version has.
 func lines(major int, f func(fields []string)) {
 	rest := source
@@ -235,7 +231,7 @@ func lines(major int, f func(fields []string)) {
 func parse(major int) *Catalog {
 	c := &Catalog{
 		Major: major, byName: map[string]*Type{}, byOID: map[uint32]*Type{}, casts: map[castKey]Cast{}, ops: map[string][]*Operator{},
-		procs: map[string][]*Proc{}, kinds: map[string]byte{}, zones: map[string]bool{},
+		procs: map[string][]*Proc{}, kinds: map[string]byte{},
 	}
 	lines(major, func(f []string) {
 		switch f[0] {
@@ -243,8 +239,6 @@ func parse(major int) *Catalog {
 			c.addType(f)
 		case "A":
 			c.kinds[f[1]] = f[2][0]
-		case "Z":
-			c.zones[f[1]] = true
 		}
 	})
 	lines(major, func(f []string) {
