@@ -38,6 +38,7 @@ type checker struct {
 	catalog  *pgcatalog.Catalog
 	columns  []*pgcatalog.Type // nil for types that can only be tested for null
 	slots    []slot
+	cells    int // shared expressions
 	warnings []Warning
 	warned   map[string]bool
 }
@@ -136,6 +137,25 @@ func (c *checker) expr(n syntax.Node) (*expr, error) {
 		return c.collate(n)
 	}
 	return nil, refuse(n.Pos(), "", "that expression is not supported")
+}
+
+// share makes an expression that is used in several places and evaluated once; nested, they would otherwise cost more than can be paid.
+func (c *checker) share(e *expr) *expr {
+	if e.constant || e.slot >= 0 || e.eval == nil {
+		return e
+	}
+	out := *e
+	eval, at := e.eval, c.cells
+	c.cells++
+	out.eval = func(f *frame) (value, error) {
+		cell := &f.cells[at]
+		if !cell.done {
+			cell.val, cell.err = eval(f)
+			cell.done = true
+		}
+		return cell.val, cell.err
+	}
+	return &out
 }
 
 func (c *checker) exprs(nodes ...syntax.Node) ([]*expr, error) {

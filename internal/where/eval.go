@@ -22,10 +22,18 @@ type frame struct {
 	data   []cdc.Datum
 	have   []bool // decoded
 	values []value
+	cells  []cell // of shared expressions
 }
 
-func newFrame(slots int) *frame {
-	return &frame{data: make([]cdc.Datum, slots), have: make([]bool, slots), values: make([]value, slots)}
+// cell keeps the value of an expression that is used in several places.
+type cell struct {
+	done bool
+	val  value
+	err  error
+}
+
+func newFrame(slots, cells int) *frame {
+	return &frame{data: make([]cdc.Datum, slots), have: make([]bool, slots), values: make([]value, slots), cells: make([]cell, cells)}
 }
 
 // binding says where the columns of a program are in the rows of a relation.
@@ -75,6 +83,7 @@ func (p *Program) release(f *frame) {
 	clear(f.data)
 	clear(f.have)
 	clear(f.values)
+	clear(f.cells)
 	p.pool.Put(f)
 }
 

@@ -38,14 +38,13 @@ func CompileExpression(text string, table *Table, o Options) (*Expression, error
 	if e.eval == nil && !e.constant {
 		return nil, c.problem(refuse(e.pos, "", "type %s", e.typ.Display()))
 	}
-	p := &Program{text: text, table: table, options: o, node: node, eval: e.evaluator(), slots: c.slots}
-	p.pool.New = func() any { return newFrame(len(p.slots)) }
+	p := &Program{text: text, table: table, options: o, node: node, eval: e.evaluator(), slots: c.slots, cells: c.cells}
 	return &Expression{Type: e.typ, prog: p, write: pgvalue.WriterOf(e.typ)}, nil
 }
 
 // Text is the value's text for a row.
 func (e *Expression) Text(c *cdc.Change) (text string, null bool, err error) {
-	f := newFrame(len(e.prog.slots))
+	f := newFrame(len(e.prog.slots), e.prog.cells)
 	f.change = c
 	e.prog.gather(f, e.prog.bind(c.Relation))
 	v, err := e.prog.eval(f)

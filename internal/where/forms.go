@@ -223,6 +223,7 @@ func (c *checker) extreme(out *expr, es []*expr, greatest bool) (*expr, error) {
 }
 
 func (c *checker) nullif(pos int, es []*expr) (*expr, error) {
+	es[0] = c.share(es[0])
 	eq, err := c.operator(pos, "=", es[0], es[1])
 	if err != nil {
 		return nil, err
@@ -274,6 +275,9 @@ func (c *checker) caseExpr(n *syntax.Case) (*expr, error) {
 				return nil, err
 			}
 		}
+	}
+	if arg != nil {
+		arg = c.share(arg)
 	}
 	conds := make([]*expr, len(n.Whens))
 	var results []*expr

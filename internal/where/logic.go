@@ -107,25 +107,30 @@ func (c *checker) is(n *syntax.Is) (*expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	pos := n.Pos()
-	if n.Test == "null" {
+	return c.test(n.Pos(), e, n.Test, n.Not)
+}
+
+// test is IS [NOT] NULL, TRUE, FALSE or UNKNOWN.
+func (c *checker) test(pos int, e *expr, what string, not bool) (*expr, error) {
+	if what == "null" {
 		if e.slot >= 0 {
 			s := c.slots[e.slot]
 			out := &expr{pos: pos, typ: c.bool(), slot: -1}
-			out.eval = columnIsNull(e.slot, c.table.Columns[s.column].Name, !n.Not)
+			out.eval = columnIsNull(e.slot, c.table.Columns[s.column].Name, !not)
 			return out, nil
 		}
 		if e.eval == nil && !e.constant {
 			return nil, refuse(e.pos, "", "values of type %s cannot be used here", e.typ.Display())
 		}
-		return c.total(pos, e, func(v value) value { return pgvalue.Bool(v.Null != n.Not) }), nil
+		return c.total(pos, e, func(v value) value { return pgvalue.Bool(v.Null != not) }), nil
 	}
-	if e, err = c.boolean(e, "the argument of IS "+n.Test); err != nil {
+	e, err := c.boolean(e, "the argument of IS "+what)
+	if err != nil {
 		return nil, err
 	}
 	return c.total(pos, e, func(v value) value {
 		var is bool
-		switch n.Test {
+		switch what {
 		case "true":
 			is = v.Truth()
 		case "false":
@@ -133,7 +138,7 @@ func (c *checker) is(n *syntax.Is) (*expr, error) {
 		default:
 			is = v.Null
 		}
-		return pgvalue.Bool(is != n.Not)
+		return pgvalue.Bool(is != not)
 	}), nil
 }
 
@@ -163,10 +168,10 @@ func (c *checker) distinct(n *syntax.Distinct) (*expr, error) {
 	// x IS DISTINCT FROM NULL is x IS NOT NULL; both literals of unknown type are taken for text.
 	for i, other := range []int{1, 0} {
 		if es[i].typ == c.catalog.Unknown && es[i].literal == nil {
-			is := &syntax.Is{At: syntax.At(n.Pos()), Arg: []syntax.Node{n.Left, n.Right}[other], Test: "null", Not: !n.Not}
-			return c.is(is)
+			return c.test(n.Pos(), es[other], "null", !n.Not)
 		}
 	}
+	es[0], es[1] = c.share(es[0]), c.share(es[1])
 	eq, err := c.operator(n.Pos(), "=", es[0], es[1])
 	if err != nil {
 		return nil, err
@@ -214,6 +219,10 @@ func (c *checker) between(n *syntax.Between) (*expr, error) {
 		return nil, err
 	}
 	pos := n.Pos()
+	es[0] = c.share(es[0])
+	if n.Symmetric {
+		es[1], es[2] = c.share(es[1]), c.share(es[2])
+	}
 	inside := func(low, high *expr) (*expr, error) {
 		first, second, or := ">=", "<=", false
 		if n.Not {

@@ -16,6 +16,9 @@ func (c *checker) in(n *syntax.In) (*expr, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(list) > 1 {
+		arg = c.share(arg)
+	}
 	var plain, rest []*expr
 	for i, e := range list {
 		if dependsOnRow(n.List[i]) {

@@ -116,6 +116,7 @@ type Program struct {
 	node    syntax.Node
 	eval    evalFunc
 	slots   []slot
+	cells   int
 	pool    sync.Pool
 	bound   atomic.Pointer[binding]
 }
@@ -143,8 +144,8 @@ func compile(text string, table *Table, o Options) (*Program, []Warning, error) 
 	if err != nil {
 		return nil, nil, c.problem(err)
 	}
-	p := &Program{text: text, table: table, options: o, node: node, eval: e.evaluator(), slots: c.slots}
-	p.pool.New = func() any { return newFrame(len(p.slots)) }
+	p := &Program{text: text, table: table, options: o, node: node, eval: e.evaluator(), slots: c.slots, cells: c.cells}
+	p.pool.New = func() any { return newFrame(len(p.slots), p.cells) }
 	return p, c.warnings, nil
 }
 

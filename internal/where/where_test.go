@@ -336,6 +336,23 @@ func TestCommonConditionsDoNotAllocate(t *testing.T) { //nolint:paralleltest // 
 	}
 }
 
+// What is used twice is evaluated once: nested, it would never end.
+func TestNestingCostsNoMoreThanItsLength(t *testing.T) {
+	t.Parallel()
+	change := &cdc.Change{Op: cdc.OpInsert, Relation: ordersRelation(), New: row(7, "paid", "t")}
+	for _, nest := range []string{
+		"(%s is distinct from paid)", "(%s is distinct from null)", "nullif(%s, id = 8)", "(%s between symmetric paid and (id = 1))", "(%s in (paid, id = 8, true))",
+		"(case %s when paid then false else true end)", "(not %s)", "(%s = paid)", "coalesce(%s, paid)",
+	} {
+		text := "(id = 9)"
+		for range 60 {
+			text = fmt.Sprintf(nest, text)
+		}
+		_, err := compile(t, text).Eval(change)
+		require.NoError(t, err)
+	}
+}
+
 func TestProgramsAreSmall(t *testing.T) { //nolint:paralleltest // it measures the process' memory
 	text := "status = 'paid' and (total >= 10.00 or id in (1,2,3,4,5,6,7,8,9,10)) and body->>'a' = 'b' and lower(note) like 'x%'"
 	compile(t, text) // the catalog of the version is read once
