@@ -213,7 +213,7 @@ func (c *checker) castArray(e *expr, to *pgcatalog.Type, elem pgcatalog.Path) (*
 	if err != nil {
 		return nil, err
 	}
-	return c.apply1(e.pos, e, to, func(v value) (value, error) {
+	out := c.apply1(e.pos, e, to, func(v value) (value, error) {
 		a := v.Array()
 		out := *a
 		out.Elems = make([]value, len(a.Elems))
@@ -229,7 +229,12 @@ func (c *checker) castArray(e *expr, to *pgcatalog.Type, elem pgcatalog.Path) (*
 			out.Elems[i] = y
 		}
 		return value{P: &out}, nil
-	}), nil
+	})
+	viaIO := elem.Kind == pgcatalog.PathViaIO && (stableInput(to.BaseType().Elem) || stableOutput(e.typ.BaseType().Elem))
+	if viaIO || elem.Kind == pgcatalog.PathFunc && elem.Volatile != 'i' {
+		out.postpone(e)
+	}
+	return out, nil
 }
 
 func (c *checker) coerceElement(pos int, from, to *pgcatalog.Type, path pgcatalog.Path) (func(value) (value, error), error) {

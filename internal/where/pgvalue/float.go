@@ -83,6 +83,9 @@ func shortest(f float64, bits int) string {
 	if math.Abs(f) < certain { // halves between smaller numbers have more digits than fit
 		return e
 	}
+	if f < 0 {
+		return "-" + shortest(-f, bits)
+	}
 	for digits := max(strings.IndexByte(e, 'e')-1, 1); digits < 20; digits++ {
 		r, _ := new(big.Rat).SetString(e)
 		if !onHalf(r, f, bits) {
