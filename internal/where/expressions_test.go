@@ -61,6 +61,12 @@ func TestExpressions(t *testing.T) {
 		assert.Empty(t, difference, text)
 		assert.Zero(t, n.refused+n.rejected, text)
 	}
+	for _, text := range []string{"0x1F", "0b101", "0o17", "1_000", "1_0.2_5", "1__0", "0x", "0xfffffffff", "_1", "1_", "1e1_0"} { // since 16
+		var n tally
+		difference, err := s.compare(t.Context(), text, &n)
+		require.NoError(t, err, text)
+		assert.Empty(t, difference, text)
+	}
 	for _, text := range refusedByBoth {
 		_, _, refusal, err := s.ask(t.Context(), text)
 		require.NoError(t, err, text)

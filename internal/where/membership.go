@@ -178,6 +178,11 @@ func (c *checker) resolveBuiltin(pos int, what string, call pgcatalog.Call, args
 	if !ok {
 		return b, c.notSupported(pos, what, call)
 	}
+	for _, a := range args {
+		if a.eval == nil && !a.constant {
+			return b, refuse(a.pos, hintForType(a.typ), "values of type %s cannot be used here, but for IS NULL", a.typ.Display())
+		}
+	}
 	coll, err := c.merge(pos, args)
 	if err != nil {
 		return b, err

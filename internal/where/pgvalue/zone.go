@@ -21,6 +21,7 @@ func Zone(name string) (*time.Location, error) {
 	if !strings.Contains(name, "/") || strings.HasPrefix(name, "Etc/") || strings.HasPrefix(name, "/") || strings.Contains(name, "..") {
 		return nil, unsupported("time zone %q: use a name such as Europe/Berlin, or UTC", shorten(name))
 	}
+	name = strings.Clone(name) // it may be a view of a row, and is kept
 	location, err := time.LoadLocation(name)
 	if err != nil {
 		return nil, unsupported("time zone %q: use a name such as Europe/Berlin, or UTC", shorten(name))
