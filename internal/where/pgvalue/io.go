@@ -425,6 +425,3 @@ func ColumnReader(t *pgcatalog.Type) Reader {
 	}
 	return ReaderOf(t)
 }
-
-// HasLabels reports whether both labels of an enum have a place in its order.
-func HasLabels(a, b Value) bool { return a.I >= 0 && b.I >= 0 }

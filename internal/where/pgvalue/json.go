@@ -284,6 +284,9 @@ func (p *jsonParser) text() (string, error) {
 	return "", badJSON(p.s)
 }
 
+// errJSONEscape is about escapes that json keeps unread, and jsonb refuses.
+var errJSONEscape = unsupported("json with an escape that stands for no character")
+
 func (p *jsonParser) escape(b *strings.Builder) error {
 	p.i++
 	if p.i >= len(p.s) {
@@ -302,17 +305,24 @@ func (p *jsonParser) escape(b *strings.Builder) error {
 	if !ok {
 		return badJSON(p.s)
 	}
+	if r == 0 && !p.binary {
+		return errJSONEscape
+	}
 	if r == 0 {
 		return &Error{"22P05", `unsupported Unicode escape sequence: \u0000 cannot be converted to text`}
 	}
 	if utf16.IsSurrogate(r) {
+		bad := badJSON(p.s)
+		if !p.binary {
+			bad = errJSONEscape
+		}
 		if !strings.HasPrefix(p.s[p.i:], `\u`) {
-			return badJSON(p.s)
+			return bad
 		}
 		p.i += 2
 		low, ok := p.hex()
 		if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
-			return badJSON(p.s)
+			return bad
 		}
 	}
 	b.WriteRune(r)
