@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
@@ -20,7 +21,9 @@ const (
 	CodeDuplicated   = "authorization_duplicated"
 	CodeNotBearer    = "authorization_not_bearer"
 	CodeUnknownToken = "token_unknown"
+	CodeExpired      = "token_expired"
 	CodeScope        = "token_scope"
+	CodeRole         = "role_insufficient"
 )
 
 // Hash is what is kept of a token.
@@ -29,19 +32,33 @@ type Hash [sha256.Size]byte
 // HashToken hashes a token.
 func HashToken(token string) Hash { return sha256.Sum256([]byte(token)) }
 
-// Token is a known token.
+// Token is a known token: an API token with scopes, or a user's session with the role that the user has now.
 type Token struct {
+	ID      string
 	Account string // the account's id or name, as the lookups of the API expect it
-	Name    string
+	Name    string // of the token; of a session the user's e-mail address
 	Hash    Hash
 	Scopes  []resource.Scope
+	Expires time.Time // zero: never
+
+	User string // sessions: the user's id
+	Role resource.Role
 }
 
 // Identity is who a request comes from.
 type Identity struct {
 	Account string
-	Token   string // the token's name
+	Token   string // the token's name, or the user's e-mail address
+	TokenID string
+	User    string        // sessions: the user's id
+	Role    resource.Role // sessions
+	Local   bool          // the operator on this machine, who may do everything
 	scopes  []resource.Scope
+}
+
+// LocalOperator is the identity of whoever reaches the server through a file that only the operator can open.
+func LocalOperator(account string) Identity {
+	return Identity{Account: account, Local: true, Role: resource.RoleOwner}
 }
 
 // FromResources hashes declared tokens of an account.
@@ -91,8 +108,13 @@ func (t *Tokens) Check(h http.Header) (Identity, error) {
 		return Identity{}, problem.New(CodeNotBearer, "the Authorization header is not of the form Bearer <token>").
 			WithHint("send Authorization: Bearer <token>")
 	}
-	if known := t.find(HashToken(token)); known != nil {
-		return Identity{Account: known.Account, Token: known.Name, scopes: known.Scopes}, nil
+	known := t.find(HashToken(token))
+	if known != nil && !known.Expires.IsZero() && !time.Now().Before(known.Expires) {
+		return Identity{}, problem.New(CodeExpired, "the token has expired").WithDetail("since %s", known.Expires.UTC().Format(time.RFC3339)).
+			WithHint("sign in again with sequin login, or make a new token with sequin tokens create")
+	}
+	if known != nil {
+		return Identity{Account: known.Account, Token: known.Name, TokenID: known.ID, User: known.User, Role: known.Role, scopes: known.Scopes}, nil
 	}
 	return Identity{}, problem.New(CodeUnknownToken, "the token is not known").WithHint("use one of the api_tokens declared for this server")
 }
@@ -112,16 +134,34 @@ func (t *Tokens) find(h Hash) *Token {
 
 // MayConsume returns nil if the identity may receive and acknowledge the messages of the sink.
 func (id Identity) MayConsume(sink string) error {
-	return id.require(resource.ConsumeScope(sink))
+	return id.require(resource.ConsumeScope(sink), resource.RoleOwner, resource.RoleEditor)
 }
 
 // MayRead returns nil if the identity may see what is declared.
-func (id Identity) MayRead() error { return id.require(resource.ScopeRead) }
+func (id Identity) MayRead() error {
+	return id.require(resource.ScopeRead, resource.RoleOwner, resource.RoleEditor, resource.RoleViewer)
+}
 
-// MayChange returns nil if the identity may change what is declared.
-func (id Identity) MayChange() error { return id.require(resource.ScopeAdmin) }
+// MayChange returns nil if the identity may change what is declared, and what becomes of messages.
+func (id Identity) MayChange() error {
+	return id.require(resource.ScopeAdmin, resource.RoleOwner, resource.RoleEditor)
+}
 
-func (id Identity) require(scope resource.Scope) error {
+// MayAdminister returns nil if the identity may see secrets, and change tokens and users.
+func (id Identity) MayAdminister() error { return id.require(resource.ScopeAdmin, resource.RoleOwner) }
+
+// require asks a user for one of the roles, and a token for the scope.
+func (id Identity) require(scope resource.Scope, roles ...resource.Role) error {
+	if id.Local {
+		return nil
+	}
+	if id.User != "" {
+		if slices.Contains(roles, id.Role) {
+			return nil
+		}
+		return problem.New(CodeRole, "%s has the role %s, which does not allow this", id.Token, id.Role).
+			WithHint("it takes the role %s; an owner of the account can give it", resource.List(roles))
+	}
 	if slices.Contains(id.scopes, resource.ScopeAdmin) || slices.Contains(id.scopes, scope) {
 		return nil
 	}

@@ -115,6 +115,10 @@ func (f *fields) passwordSource(db *resource.Database) {
 		db.PasswordCommand = command
 	}
 	n := f.n.entry("password")
+	inline := n != nil && n.kind != null || f.n.entry("url") != nil
+	if !f.d.body && inline && f.n.entry("password_file") == nil && f.n.entry("password_command") == nil {
+		db.PasswordFile, db.PasswordCommand = "", nil // the document says where the password is now
+	}
 	if f.updating && n != nil && n.kind == scalar && db.Password != "" && (db.PasswordFile != "" || db.PasswordCommand != nil) {
 		f.d.warn(f.at("password"), n.at, "is not used as long as password_file or password_command says where the password is")
 	}

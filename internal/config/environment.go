@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
 )
 
@@ -103,11 +101,7 @@ func logFormat(v string) (string, error) {
 // unneeded names variables of the original that have nothing to configure any more.
 func unneeded(get func(string) string) string {
 	var set []string
-	for _, name := range []string{
-		"PG_URL", "PG_HOSTNAME", "PG_DATABASE", "PG_PORT", "PG_USERNAME", "PG_PASSWORD", "PG_POOL_SIZE", "PG_SSL", "PG_IPV6",
-		"REDIS_URL", "REDIS_POOL_SIZE", "REDIS_TLS", "SECRET_KEY_BASE", "DEFAULT_WORKERS_PER_SINK", "MAX_MEMORY_MB",
-		"REPLICATION_FLUSH_MAX_ACCUMULATED_BYTES", "REPLICATION_FLUSH_MAX_ACCUMULATED_MESSAGES", "REPLICATION_FLUSH_MAX_ACCUMULATED_TIME_MS",
-	} {
+	for _, name := range retiredVariables() {
 		if get(name) != "" {
 			set = append(set, name)
 		}
@@ -116,20 +110,28 @@ func unneeded(get func(string) string) string {
 		return ""
 	}
 	slices.Sort(set)
-	return "these environment variables have no effect: Sequin needs no database and no Redis of its own: " + strings.Join(set, ", ")
+	return "these environment variables have no effect here and can be taken out: Sequin needs no database and no Redis of its own, keeps its state in the data directory, and sends no telemetry: " +
+		strings.Join(set, ", ")
 }
 
-func parseBase64(text string, lookup LookupEnv) (*resource.Set, []Warning, error) {
-	clean := strings.Join(strings.Fields(text), "")
-	data, err := base64.StdEncoding.DecodeString(clean)
-	if err != nil {
-		data, err = base64.RawStdEncoding.DecodeString(clean)
+// retiredVariables are the original's whose subject is gone.
+func retiredVariables() []string {
+	return []string{
+		"PG_URL", "PG_HOSTNAME", "PG_DATABASE", "PG_PORT", "PG_USERNAME", "PG_PASSWORD", "PG_POOL_SIZE", "PG_SSL", "PG_IPV6", "ECTO_IPV6",
+		"REDIS_URL", "REDIS_POOL_SIZE", "REDIS_TLS", "REDIS_SSL", "REDIS_TLS_CA_CERT_FILE", "REDIS_TLS_CLIENT_CERT_FILE", "REDIS_TLS_CLIENT_KEY_FILE",
+		"REDIS_TLS_VERIFY", "REDIS_IPV6",
+		"SECRET_KEY_BASE", "SERVER_HOST", "PHX_HOST", "SERVER_CHECK_ORIGIN", "RELEASE_VERSION",
+		"DEFAULT_WORKERS_PER_SINK", "BACKFILL_MAX_PENDING_MESSAGES", "MAX_MEMORY_MB", "MEMORY_BUFFER_PERCENT",
+		"REPLICATION_FLUSH_MAX_ACCUMULATED_BYTES", "REPLICATION_FLUSH_MAX_ACCUMULATED_MESSAGES", "REPLICATION_FLUSH_MAX_ACCUMULATED_TIME_MS",
+		"HTTP_POOL_SIZE", "HTTP_POOL_COUNT", "LONG_POLL_FALLBACK_MS",
+		"HTTP_PUSH_VIA_SQS_QUEUE_URL", "HTTP_PUSH_VIA_SQS_DLQ_URL", "HTTP_PUSH_VIA_SQS_REGION", "HTTP_PUSH_VIA_SQS_ACCESS_KEY_ID",
+		"HTTP_PUSH_VIA_SQS_SECRET_ACCESS_KEY", "HTTP_PUSH_VIA_SQS_NEW_SINKS", "HTTP_PUSH_VIA_SQS_DISCARDS_DISABLED",
+		"FEATURE_ACCOUNT_SELF_SIGNUP", "FEATURE_PROVISION_DEFAULT_USER", "FEATURE_FUNCTION_TRANSFORMS",
+		"SEQUIN_TELEMETRY_DISABLED", "CRASH_REPORTING_DISABLED", "SENTRY_DSN", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "GITHUB_CLIENT_REDIRECT_URI",
+		"LOOPS_API_KEY", "METRICS_HOST", "ADMIN_USER", "ADMIN_PASSWORD", "DATADOG_API_KEY", "DATADOG_APP_KEY", "PAGERDUTY_INTEGRATION_KEY",
+		"INCIDENT_IO_API_KEY", "RETOOL_WORKFLOW_KEY", "API_HOST", "STATSD_HOST", "AUTO_ASSIGN_RELEASE_NODE", "RELEASE_NODE", "RELEASE_HOST",
+		"RELEASE_DISTRIBUTION", "SELF_HOSTED",
 	}
-	if err != nil {
-		return nil, nil, problem.New("config_unreadable", "SEQUIN_CONFIG_YAML is not Base64").
-			WithHint("encode the file with: base64 -w0 sequin.yaml")
-	}
-	return Parse("SEQUIN_CONFIG_YAML", data, lookup)
 }
 
 // Level is the log level as slog knows it.

@@ -30,6 +30,9 @@ type Server struct {
 	MetricsUser   string // with MetricsPassword: HTTP Basic in front of /metrics
 	MetricsPass   resource.Secret
 
+	VaultKey         resource.Secret // seals secrets at rest; "" for a key that is made in the data directory
+	VaultKeyPrevious resource.Secret // older keys, separated by commas: they open, and seal nothing any more
+
 	LogLevel        string
 	LogFormat       string
 	ShutdownTimeout time.Duration
@@ -113,6 +116,8 @@ func (s *Server) settings() []setting {
 		{flag: "metrics-listen", help: "`address` of /metrics; empty for none", bind: text(&s.MetricsListen), also: []alias{{"SEQUIN_METRICS_PORT", onPort(&s.MetricsListen)}}},
 		{flag: "metrics-user", help: "user that /metrics asks for", bind: text(&s.MetricsUser), noFlag: true},
 		{flag: "metrics-password", help: "password that /metrics asks for", bind: text((*string)(&s.MetricsPass)), noFlag: true},
+		{flag: "vault-key", help: "the key that seals secrets at rest, 32 random bytes in Base64 (default: one made in the data directory)", bind: text((*string)(&s.VaultKey)), also: []alias{{"VAULT_KEY", same}}, noFlag: true},
+		{flag: "vault-key-previous", help: "older keys that may still open what they sealed, separated by commas", bind: text((*string)(&s.VaultKeyPrevious)), noFlag: true},
 		{flag: "log-level", help: "debug, info, warn or error", bind: text(&s.LogLevel), also: []alias{{"LOG_LEVEL", logLevel}}},
 		{flag: "log-format", help: "text or json", bind: text(&s.LogFormat), also: []alias{{"SEQUIN_LOG_FORMAT", logFormat}}},
 		{flag: "shutdown-timeout", help: "how long deliveries under way may take to finish at a stop", bind: func(fs *pflag.FlagSet, name, help string) {
@@ -205,28 +210,13 @@ func (s *Server) Validate() error {
 	return &resource.InvalidError{Mistakes: all}
 }
 
-// noConfig is what an empty declaration looks like.
-func noConfig() *resource.Set {
-	return &resource.Set{Account: resource.Account{Name: resource.DefaultAccount}}
-}
-
-// LoadConfig reads what the settings name. Without any of it, and without ./sequin.yaml, nothing is declared.
+// LoadConfig reads and checks what the settings name. Without any of it nothing is declared.
 func (s *Server) LoadConfig(lookup LookupEnv) (*resource.Set, []Warning, error) {
-	if s.ConfigYAML != "" {
-		return parseBase64(s.ConfigYAML, lookup)
+	raw, warnings, err := s.ReadConfig()
+	if err != nil || raw == nil {
+		return &resource.Set{Account: resource.Account{Name: resource.DefaultAccount}}, warnings, err
 	}
-	path := s.ConfigFile
-	if path == "" {
-		path = DefaultFile
-	}
-	if !s.fileNamed && !exists(path) {
-		if s.ConfigFile == "" {
-			return noConfig(), nil, nil
-		}
-		w := Warning{File: path, Message: "CONFIG_FILE_PATH names this file, which does not exist; nothing is declared"}
-		return noConfig(), []Warning{w}, nil
-	}
-	return Load(path)
+	return Parse(raw.Name, raw.Data, lookup)
 }
 
 func exists(path string) bool {
