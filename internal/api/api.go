@@ -1,7 +1,12 @@
 // Package api serves the HTTP API under /api: JSON in and out, one shape of error everywhere. It decides who may call what and what a request
-// says; what happens then belongs to the streams and resources that it is given. Every reply carries x-request-id.
+// says; what happens then belongs to control, which changes what is declared, and to the streams and sinks that it is given. Every reply carries
+// x-request-id.
 //
-// A request passes these checks in this order: route, Accept, token, content type, parameters. A handler starts only after all of them.
+// A request passes these checks in this order: route, Accept, token, what the token may do, content type, parameters. A handler starts only after
+// all of them. The same routes are served to the network and, to the operator on this machine, over a unix socket; only there are those that
+// concern the installation as a whole.
+//
+// The contract is openapi/openapi.yaml: a route that is not in it, or is in it and not here, fails a test.
 package api
 
 import (
@@ -9,12 +14,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/auth"
+	"github.com/sequinstream/sequin/internal/control"
 )
 
 // Deps is what the API works with.
@@ -26,10 +33,16 @@ type Deps struct {
 	Logger  *slog.Logger
 	Limits  Limits
 	DocsURL string // put before the code of an error; "" for docs/reference/errors.md#
+
+	Control   *control.Plane // nil: streams and dead letters only
+	Runtime   Runtime
+	SignIns   *auth.Throttle             // slows down the guessing of passwords
+	SetupLink func(secret string) string // where the first owner is made
 }
 
 // Limits bound a request. Zero values mean the defaults.
 type Limits struct {
+	RequestTime   time.Duration // of everything but the pull API, whose polls are long: 60 s
 	BodyBytes     int64         // of a request: 8,000,000
 	ResponseBytes int           // of a received batch: 8 MiB; one message always fits
 	ReadTimeout   time.Duration // of a request's body: 30 s
@@ -49,6 +62,9 @@ func (l Limits) withDefaults() Limits {
 	if l.WriteTimeout == 0 {
 		l.WriteTimeout = 30 * time.Second
 	}
+	if l.RequestTime == 0 {
+		l.RequestTime = time.Minute
+	}
 	return l
 }
 
@@ -56,12 +72,20 @@ func (l Limits) withDefaults() Limits {
 type API struct {
 	streams Streams
 	sinks   Sinks
-	audit   AuditFunc
+	noted   AuditFunc
 	auth    *auth.Tokens
 	logger  *slog.Logger
 	limits  Limits
 	docs    string
-	mux     *http.ServeMux
+
+	control   *control.Plane
+	runtime   Runtime
+	signIns   *auth.Throttle
+	signingIn chan struct{} // a place for each password that is being checked
+	unknown   *auth.Throttle
+	setupLink func(secret string) string
+
+	network *door
 
 	drainOnce sync.Once
 	draining  chan struct{}
@@ -70,32 +94,29 @@ type API struct {
 // New makes the handler.
 func New(deps Deps) *API {
 	a := &API{
-		streams: deps.Streams, sinks: deps.Sinks, audit: deps.Audit, auth: deps.Auth, logger: deps.Logger, limits: deps.Limits.withDefaults(), docs: deps.DocsURL,
-		mux: http.NewServeMux(), draining: make(chan struct{}),
+		streams: deps.Streams, sinks: deps.Sinks, noted: deps.Audit, auth: deps.Auth, logger: deps.Logger, limits: deps.Limits.withDefaults(), docs: deps.DocsURL,
+		control: deps.Control, runtime: deps.Runtime, signIns: deps.SignIns, setupLink: deps.SetupLink,
+		signingIn: make(chan struct{}, signInsAtOnce), unknown: auth.NewThrottle(unknownTokens, unknownWindow), draining: make(chan struct{}),
 	}
 	if a.docs == "" {
 		a.docs = "docs/reference/errors.md#"
 	}
-	a.mux.HandleFunc("/", a.notFound)
-	for _, r := range a.routes() {
-		a.mux.Handle(r.method+" "+r.pattern, a.serve(r.handle))
-		if r.method == http.MethodGet { // or else a HEAD would lease messages and throw them away
-			a.mux.HandleFunc(http.MethodHead+" "+r.pattern, a.notFound)
-		}
-	}
+	a.network = a.open(a.routes(), a.bearer)
 	return a
 }
 
-// route is one line of the API.
-type route struct {
-	method, pattern string
-	handle          func(w http.ResponseWriter, r *request) error
-}
+// Local is the handler for the operator on this machine: whoever reaches it may do everything, in the account that the header X-Sequin-Account
+// names, and what concerns the installation as a whole.
+func (a *API) Local() http.Handler { return a.open(append(a.routes(), a.adminRoutes()...), a.operator) }
 
-func (a *API) routes() []route {
-	all := a.streamRoutes()
+// routes are those of every door.
+func (a *API) routes() []entry {
+	all := guard(consumes, a.streamRoutes()...)
 	if a.sinks != nil {
-		all = append(append(all, a.messageRoutes()...), a.deadLetterRoutes()...)
+		all = append(all, guarded(append(a.messageRoutes(), a.deadLetterRoutes()...))...)
+	}
+	if a.control != nil {
+		all = append(all, a.managementRoutes()...)
 	}
 	return all
 }
@@ -103,8 +124,27 @@ func (a *API) routes() []route {
 // Drain ends long polls: each answers at once with what it has. Call it when the server is about to stop.
 func (a *API) Drain() { a.drainOnce.Do(func() { close(a.draining) }) }
 
+// ServeHTTP answers one request from the network.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.network.ServeHTTP(w, r) }
+
+// door is a way in: the network or the operator's socket. identify tells who comes through it.
+type door struct {
+	api      *API
+	mux      *http.ServeMux
+	identify func(r *http.Request, x access) (auth.Identity, error)
+}
+
+func (a *API) open(entries []entry, identify func(*http.Request, access) (auth.Identity, error)) *door {
+	d := &door{api: a, mux: http.NewServeMux(), identify: identify}
+	d.mux.HandleFunc("/", a.notFound)
+	for _, e := range entries {
+		d.mux.Handle(e.method+" "+e.pattern, d.serve(e))
+	}
+	return d
+}
+
 // ServeHTTP answers one request.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if w.Header().Get(requestIDHeader) == "" {
 		w.Header().Set(requestIDHeader, requestID(r))
 	}
@@ -116,9 +156,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err, ok := v.(error); ok && err == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 			panic(v)
 		}
-		a.logger.Error("request panicked", "method", r.Method, "path", r.URL.Path, "request_id", w.Header().Get(requestIDHeader),
+		d.api.logger.Error("request panicked", "method", r.Method, "path", r.URL.Path, "request_id", w.Header().Get(requestIDHeader),
 			"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		a.fail(w, r, errInternal())
+		d.api.fail(w, r, errInternal())
 	}()
 	if clean := cleanPath(r.URL.Path); clean != r.URL.Path {
 		u := *r.URL
@@ -127,7 +167,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r2.URL = &u
 		r = &r2
 	}
-	a.mux.ServeHTTP(w, r)
+	// HEAD is a GET by another name: it would lease messages and throw them away. A path with dot segments would be sent elsewhere by the mux.
+	if r.Method == http.MethodHead || path.Clean(r.URL.Path) != r.URL.Path {
+		d.api.notFound(w, r)
+		return
+	}
+	d.mux.ServeHTTP(w, r)
 }
 
 // cleanPath removes doubled and trailing slashes, which some base URLs add, and the second /api of clients whose base URL ends in one.

@@ -18,6 +18,7 @@ import (
 	"github.com/sequinstream/sequin/internal/auth"
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/resource"
 )
 
@@ -112,10 +113,10 @@ func (f *fakeSink) SinkByID(_, id string) (api.Sink, bool) { return f, id == sin
 
 func (f *fakeSink) SinkByName(_, name string) (api.Sink, bool) { return f, name == "orders" }
 
-func (f *fakeSink) audit(_ context.Context, action, sink, detail string) {
+func (f *fakeSink) audit(_ context.Context, _ string, e control.Entry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.notes = append(f.notes, fmt.Sprintf("%s %s: %s", action, sink, detail))
+	f.notes = append(f.notes, fmt.Sprintf("%s %s: %s", e.Action, e.Resource, e.Detail))
 }
 
 // api serves the sink to an administrator, a reader and a worker.

@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/sequinstream/sequin/internal/auth"
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/resource"
 )
 
 // statusError is an error that knows its HTTP status.
@@ -20,6 +23,15 @@ type statusError struct {
 	status  int
 	problem *problem.Error
 	generic bool // also has the body of errors that no handler raised: {"errors":{"detail":"Bad Request"}}
+	refusal *refusal
+	wait    time.Duration // before the request is worth another try; 0 for a second
+}
+
+// refusal are the keys that some of the original's replies have beside or in place of a summary.
+type refusal struct {
+	Success bool   `json:"success"`
+	Error   string `json:"error,omitempty"`
+	Reason  string `json:"reason,omitempty"`
 }
 
 func (e *statusError) Error() string { return e.problem.Error() }
@@ -71,20 +83,41 @@ const CodeTooManyWaiting = "too_many_waiting"
 
 // statuses are those of problems that come from below.
 var statuses = map[string]int{
-	auth.CodeMissing:      http.StatusUnauthorized,
-	auth.CodeDuplicated:   http.StatusUnauthorized,
-	auth.CodeNotBearer:    http.StatusUnauthorized,
-	auth.CodeUnknownToken: http.StatusUnauthorized,
-	auth.CodeScope:        http.StatusForbidden,
-	CodeTooManyWaiting:    http.StatusTooManyRequests,
-	"invalid_ack_id":      http.StatusBadRequest,
-	"too_far_ahead":       http.StatusConflict,
-	"not_redrivable":      http.StatusConflict,
-	"too_many_redrives":   http.StatusConflict,
-	"message_not_found":   http.StatusNotFound,
-	"not_found":           http.StatusNotFound,
-	"validation_failed":   http.StatusUnprocessableEntity,
+	auth.CodeMissing:       http.StatusUnauthorized,
+	auth.CodeDuplicated:    http.StatusUnauthorized,
+	auth.CodeNotBearer:     http.StatusUnauthorized,
+	auth.CodeUnknownToken:  http.StatusUnauthorized,
+	auth.CodeExpired:       http.StatusUnauthorized,
+	"sign_in_failed":       http.StatusUnauthorized,
+	auth.CodeScope:         http.StatusForbidden,
+	auth.CodeRole:          http.StatusForbidden,
+	"setup_link_invalid":   http.StatusForbidden,
+	auth.CodeThrottled:     http.StatusTooManyRequests,
+	auth.CodeTooManyLogins: http.StatusTooManyRequests,
+	CodeTooManyWaiting:     http.StatusTooManyRequests,
+	"invalid_ack_id":       http.StatusBadRequest,
+	"account_in_document":  http.StatusBadRequest,
+	"token_differs":        http.StatusBadRequest,
+	"too_far_ahead":        http.StatusConflict,
+	"revision_conflict":    http.StatusConflict,
+	"token_from_file":      http.StatusConflict,
+	"not_found":            http.StatusNotFound,
+	"account_not_found":    http.StatusNotFound,
+	"api_token_not_found":  http.StatusNotFound,
+	"user_not_found":       http.StatusNotFound,
+	"revision_not_found":   http.StatusNotFound,
+	"validation_failed":    http.StatusUnprocessableEntity,
+	"account_exists":       http.StatusUnprocessableEntity,
+	"account_in_use":       http.StatusUnprocessableEntity,
+	"last_owner":           http.StatusUnprocessableEntity,
+	CodeUnavailableFeature: http.StatusUnprocessableEntity,
+	"not_redrivable":       http.StatusConflict,
+	"too_many_redrives":    http.StatusConflict,
+	"message_not_found":    http.StatusNotFound,
 }
+
+// CodeUnavailableFeature is the code of what a later release will do.
+const CodeUnavailableFeature = resource.CodeUnavailable
 
 // classify finds the status and the problem to show.
 func classify(err error) *statusError {
@@ -92,31 +125,42 @@ func classify(err error) *statusError {
 	switch {
 	case errors.As(err, &s):
 		return s
+	case errors.Is(err, context.DeadlineExceeded):
+		return &statusError{status: http.StatusGatewayTimeout, problem: problem.New("request_timeout", "the request took too long").
+			WithHint("look whether it took effect before you send it again").Because(err)}
 	case errors.Is(err, engine.ErrNoSpace):
 		return &statusError{status: http.StatusServiceUnavailable, problem: problem.New("no_space", "the disk is full, so nothing can be recorded").
 			WithHint("make room in the data directory; it goes on by itself").Because(err)}
 	case errors.Is(err, consumer.ErrStopped), errors.Is(err, engine.ErrClosed):
 		return &statusError{status: http.StatusServiceUnavailable, problem: problem.New("stopping", "the stream is stopping or starting; try again").Because(err)}
 	}
+	if invalid, ok := errors.AsType[*resource.InvalidError](err); ok {
+		return invalidStatus(http.StatusUnprocessableEntity, invalid)
+	}
 	if p, ok := problem.As(err); ok {
 		status, known := statuses[p.Code]
 		if !known {
 			status = http.StatusInternalServerError
 		}
-		return &statusError{status: status, problem: p}
+		e := &statusError{status: status, problem: p}
+		if throttled, ok := errors.AsType[*auth.ThrottledError](err); ok {
+			e.wait = throttled.After
+		}
+		return e
 	}
 	return errInternal().because(err)
 }
 
 // errorBody is the one shape of errors. The first two keys are the original's.
 type errorBody struct {
-	Errors           *genericBody        `json:"errors,omitempty"`
-	Summary          string              `json:"summary"`
-	ValidationErrors map[string][]string `json:"validation_errors,omitempty"`
-	Code             string              `json:"code,omitempty"`
-	Detail           string              `json:"detail,omitempty"`
-	Hint             string              `json:"hint,omitempty"`
-	Docs             string              `json:"docs,omitempty"`
+	Errors *genericBody `json:"errors,omitempty"`
+	*refusal
+	Summary          string `json:"summary"`
+	ValidationErrors any    `json:"validation_errors,omitempty"`
+	Code             string `json:"code,omitempty"`
+	Detail           string `json:"detail,omitempty"`
+	Hint             string `json:"hint,omitempty"`
+	Docs             string `json:"docs,omitempty"`
 }
 
 type genericBody struct {
@@ -133,7 +177,10 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e.status == http.StatusInternalServerError {
 		a.logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "request_id", w.Header().Get(requestIDHeader), "error", err)
 	}
-	body := errorBody{Summary: p.Message, ValidationErrors: p.Fields, Code: p.Code, Detail: p.Detail, Hint: p.Hint}
+	body := errorBody{refusal: e.refusal, Summary: p.Message, Code: p.Code, Detail: p.Detail, Hint: p.Hint}
+	if len(p.Fields) > 0 {
+		body.ValidationErrors = nest(p.Fields)
+	}
 	if p.Code != "" {
 		body.Docs = a.docs + p.Code
 	}
@@ -142,7 +189,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	switch e.status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+		w.Header().Set("Retry-After", strconv.Itoa(max(retryAfterSeconds, int(math.Ceil(e.wait.Seconds())))))
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}

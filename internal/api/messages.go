@@ -10,6 +10,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/problem"
 )
 
@@ -36,9 +37,9 @@ type Sink interface {
 	Discard(ctx context.Context, sel consumer.DeadSelection) (consumer.Changed, error)
 }
 
-// AuditFunc notes what somebody did to the messages of a sink: "messages.redeliver", "messages.discard", "dead_letters.redrive" or
+// AuditFunc notes what somebody did to the messages of an account's sink: "messages.redeliver", "messages.discard", "dead_letters.redrive" or
 // "dead_letters.discard", and which of them. ctx is that of the request.
-type AuditFunc func(ctx context.Context, action, sink, detail string)
+type AuditFunc func(ctx context.Context, account string, e control.Entry)
 
 // Bounds of the routes that look into a sink.
 const (
@@ -248,8 +249,10 @@ func (a *API) discardMessages(w http.ResponseWriter, r *request) error {
 
 // note has a change noted in the audit log.
 func (a *API) note(r *request, s Sink, action, which string, done *consumer.Changed) {
-	if a.audit != nil && done.Count > 0 {
-		a.audit(r.Context(), action, s.Name(), fmt.Sprintf("%d changed: %s", done.Count, which))
+	if a.noted != nil && done.Count > 0 {
+		a.noted(r.Context(), r.identity.Account, control.Entry{
+			Actor: r.actor(), Action: action, ResourceType: control.KindSink, Resource: s.Name(), Detail: fmt.Sprintf("%d changed: %s", done.Count, which),
+		})
 	}
 }
 

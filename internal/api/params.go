@@ -28,6 +28,9 @@ func parseParams(query string, body []byte) (params, error) {
 	if len(body) == 0 {
 		return p, nil
 	}
+	if deeper(body, maxDepth) {
+		return p, badRequest("body_too_deep", "the body nests more than %d levels deep", maxDepth)
+	}
 	if body[0] != '{' {
 		if json.Valid(body) {
 			return p, badRequest("body_not_an_object", "the body must be a JSON object")
@@ -38,6 +41,31 @@ func parseParams(query string, body []byte) (params, error) {
 		return p, plain(400, "malformed_json", "the body is not valid JSON").detail(err.Error())
 	}
 	return p, nil
+}
+
+// maxDepth is how deep objects and lists of a body may nest. Annotations, which may hold anything, stay far below it.
+const maxDepth = 100
+
+// deeper tells whether a JSON text nests deeper than most.
+func deeper(text []byte, most int) bool {
+	depth, quoted, escaped := 0, false, false
+	for _, c := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted:
+			escaped, quoted = c == '\\', c != '"'
+		case c == '"':
+			quoted = true
+		case c == '{' || c == '[':
+			if depth++; depth > most {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
 }
 
 // value is a parameter as text. Anything but a text, a number, a truth value or null has no text.
@@ -73,6 +101,13 @@ func (p *params) find(name string) (value, bool) {
 		return value{text: text, shown: strconv.Quote(clip(text)), scalar: true}, true
 	}
 	return value{text: string(raw), shown: clip(string(raw)), scalar: true}, true
+}
+
+// has tells whether a parameter is there, whatever it says.
+func (p *params) has(name string) bool {
+	_, inBody := p.body[name]
+	_, inQuery := p.query[name]
+	return inBody || inQuery
 }
 
 func clip(text string) string {

@@ -37,7 +37,7 @@ func (a *API) write(w http.ResponseWriter, status int, body []byte) {
 	// Without a connection (in tests) there is no deadline. When the client has gone, nobody is left to tell of a failed write.
 	_ = c.SetWriteDeadline(time.Now().Add(a.limits.WriteTimeout))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) //nolint:gosec // G705: it is JSON, and says so
+	_, _ = w.Write(body) //nolint:gosec // JSON, and said to be
 	_ = c.Flush()
 	_ = c.SetWriteDeadline(time.Time{})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -9,37 +10,51 @@ import (
 	"time"
 
 	"github.com/sequinstream/sequin/internal/auth"
+	"github.com/sequinstream/sequin/internal/problem"
 )
 
 // request is a request that passed every check.
 type request struct {
 	*http.Request
 	identity auth.Identity
+	id       string // x-request-id
 	params   params
+	raw      []byte // the body, as it came
 }
 
 // serve puts the checks before a handler and renders its error.
-func (a *API) serve(handle func(http.ResponseWriter, *request) error) http.Handler {
+func (d *door) serve(e entry) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		req, err := a.check(w, r)
+		if e.access != consumes { // a long poll has its own time
+			ctx, cancel := context.WithTimeout(r.Context(), d.api.limits.RequestTime)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
+		req, err := d.check(w, r, e.access)
 		if err == nil {
-			err = handle(w, req)
+			err = e.handle(w, req)
 		}
 		if err != nil {
-			a.fail(w, r, err)
+			d.api.fail(w, r, err)
 		}
 	})
 }
 
-func (a *API) check(w http.ResponseWriter, r *http.Request) (*request, error) {
+func (d *door) check(w http.ResponseWriter, r *http.Request, x access) (*request, error) {
 	if !acceptsJSON(r.Header["Accept"]) {
 		return nil, plain(http.StatusNotAcceptable, "not_acceptable", "the Accept header does not allow JSON").hint("send Accept: application/json, or leave it out")
 	}
-	identity, err := a.auth.Check(r.Header)
-	if err != nil {
-		return nil, err
+	var identity auth.Identity
+	if x != public {
+		var err error
+		if identity, err = d.identify(r, x); err != nil {
+			return nil, err
+		}
+		if err := x.allows(identity); err != nil {
+			return nil, err
+		}
 	}
-	body, err := a.body(w, r)
+	body, err := d.api.body(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +62,27 @@ func (a *API) check(w http.ResponseWriter, r *http.Request) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &request{Request: r, identity: identity, params: p}, nil
+	return &request{Request: r, identity: identity, id: w.Header().Get(requestIDHeader), params: p, raw: body}, nil
+}
+
+// How many unknown tokens of one address are answered before it has to wait.
+const (
+	unknownTokens = 100
+	unknownWindow = time.Minute
+)
+
+// bearer tells who a request from the network comes from. Whoever guesses tokens is slowed down; a good token never is, whatever else comes from
+// its address.
+func (a *API) bearer(r *http.Request, _ access) (auth.Identity, error) {
+	identity, err := a.auth.Check(r.Header)
+	if problem.Code(err) != auth.CodeUnknownToken {
+		return identity, err
+	}
+	if wait := a.unknown.Allow(r.RemoteAddr, ""); wait != nil {
+		return identity, wait
+	}
+	a.unknown.Failed(r.RemoteAddr, "")
+	return identity, err
 }
 
 // acceptsJSON reports whether one of the media ranges covers application/json.

@@ -94,17 +94,20 @@ type Status struct {
 	Unknown, TooBig    uint64
 	Reconnects         uint64
 	Busy               time.Duration // time that the reader worked, ever
+	Backend            uint32        // the server's process behind the replication connection; 0 without one
 	Remembered         Remembered
 	Known              bool // Remembered is set: the database was connected to before
 }
 
 // SlotView is what the server last said of the slot.
 type SlotView struct {
-	Retained  int64 // bytes of WAL that it holds; -1 when not known yet
-	SafeWAL   int64 // bytes that may still be written; -1 when unlimited or not known
-	KeepSize  int64 // max_slot_wal_keep_size in bytes; -1 for no limit
-	WALStatus string
-	At        time.Time
+	Retained      int64 // bytes of WAL that it holds; -1 when not known yet
+	Unconfirmed   int64 // bytes of WAL behind its confirmed position, as long as Retained is known
+	SafeWAL       int64 // bytes that may still be written; -1 when unlimited or not known
+	KeepSize      int64 // max_slot_wal_keep_size in bytes; -1 for no limit
+	WALStatus     string
+	ServerVersion string // "15.4"; "" when not known yet
+	At            time.Time
 }
 
 // Capture runs one database's stream.
@@ -117,6 +120,7 @@ type Capture struct {
 	raise    chan struct{}
 	changed  chan struct{} // the configuration changed
 	gate     gate
+	backend  atomic.Uint32 // of the replication connection; 0 without one
 	floor    atomic.Uint64 // where the slot stood when we connected: a status update never takes it back
 	pending  atomic.Int64  // Unix microseconds of the oldest heartbeat that was sent and none came back since; 0 for none
 	meter    meter
@@ -371,7 +375,7 @@ func (c *Capture) Status() Status {
 	s.HeartbeatLatency = time.Duration(c.count.latency.Load()) * time.Microsecond
 	s.Messages, s.Changes, s.Bytes = c.count.messages.Load(), c.count.changes.Load(), c.count.bytes.Load()
 	s.Transactions, s.Unknown, s.TooBig = c.count.transactions.Load(), c.count.unknown.Load(), c.count.tooBig.Load()
-	s.Busy = c.meter.worked()
+	s.Busy, s.Backend = c.meter.worked(), c.backend.Load()
 	return s
 }
 

@@ -48,7 +48,10 @@ func (k *keeper) look(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		view := SlotView{Retained: now.Retained, SafeWAL: -1, KeepSize: -1, WALStatus: now.WALStatus, At: time.Now()}
+		view := SlotView{
+			Retained: now.Retained, Unconfirmed: now.Unconfirmed, SafeWAL: -1, KeepSize: -1, WALStatus: now.WALStatus, At: time.Now(),
+			ServerVersion: conn.PgConn().ParameterStatus("server_version"),
+		}
 		// 13 and later; in MB, -1 for no limit
 		err = conn.QueryRow(ctx, "select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'").Scan(&view.KeepSize)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {

@@ -40,6 +40,8 @@ func (c *Capture) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.backend.Store(stream.PID())
+	defer c.backend.Store(0)
 	// From here on Stream owns the connection, unless the check below fails.
 	if err := s.verify(ctx, conn, stream); err != nil {
 		return errors.Join(err, stream.Close(context.WithoutCancel(ctx)))

@@ -2,13 +2,16 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sequinstream/sequin/internal/config"
+	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/resource"
 	"github.com/sequinstream/sequin/internal/server"
 )
@@ -38,29 +41,52 @@ func serve(ctx context.Context, streams Streams, cmd *cobra.Command, settings *c
 		return &exitError{ExitUsage, err}
 	}
 	logger := newLogger(streams, settings)
-	declared, more, err := settings.LoadConfig(os.LookupEnv)
+	boot, more, err := readConfig(settings)
 	for _, w := range append(warnings, more...) {
 		logger.Warn("about the configuration", "warning", w.String())
 	}
 	if err != nil {
 		return &exitError{ExitInvalid, err}
 	}
-	limitMemory(len(declared.Databases))
 	s, err := server.New(ctx, server.Options{
 		Version: version(), DataDir: settings.DataDir, Ephemeral: settings.Ephemeral, Salvage: settings.Salvage, Prune: settings.Prune,
 		Listen: settings.Listen, MetricsListen: settings.MetricsListen,
 		MetricsUser: settings.MetricsUser, MetricsPassword: settings.MetricsPass.Reveal(),
 		ShutdownTimeout: settings.ShutdownTimeout, Logger: logger,
+		VaultKey: settings.VaultKey, VaultKeyPrevious: previousKeys(settings.VaultKeyPrevious), LimitMemory: limitMemory,
 	})
 	if err != nil {
 		return err
 	}
-	return s.Run(ctx, declared, reloads(ctx, streams, settings, logger))
+	err = s.Run(ctx, boot, reloads(ctx, streams, settings, logger))
+	if _, invalid := errors.AsType[*resource.InvalidError](err); invalid {
+		return &exitError{ExitInvalid, err}
+	}
+	return err
 }
 
-// reloads reads the configuration again at each signal. One that is not valid changes nothing.
-func reloads(ctx context.Context, streams Streams, settings *config.Server, logger *slog.Logger) <-chan *resource.Set {
-	sets := make(chan *resource.Set)
+// readConfig reads the document that the settings name; nil when there is none. What is wrong in it is found when it is applied to what is stored.
+func readConfig(settings *config.Server) (*control.Document, []config.Warning, error) {
+	raw, warnings, err := settings.ReadConfig()
+	if err != nil || raw == nil {
+		return nil, warnings, err
+	}
+	return &control.Document{Name: raw.Name, Data: raw.Data, Lookup: os.LookupEnv, Prune: settings.Prune}, warnings, nil
+}
+
+func previousKeys(text resource.Secret) []resource.Secret {
+	var keys []resource.Secret
+	for key := range strings.SplitSeq(text.Reveal(), ",") {
+		if key = strings.TrimSpace(key); key != "" {
+			keys = append(keys, resource.Secret(key))
+		}
+	}
+	return keys
+}
+
+// reloads reads the configuration again at each signal.
+func reloads(ctx context.Context, streams Streams, settings *config.Server, logger *slog.Logger) <-chan *control.Document {
+	documents := make(chan *control.Document)
 	go func() {
 		for {
 			select {
@@ -68,24 +94,27 @@ func reloads(ctx context.Context, streams Streams, settings *config.Server, logg
 				return
 			case <-streams.Reload:
 			}
-			set, warnings, err := settings.LoadConfig(os.LookupEnv)
+			doc, warnings, err := readConfig(settings)
 			for _, w := range warnings {
 				logger.Warn("about the configuration", "warning", w.String())
 			}
 			if err != nil {
-				logger.Error("the configuration was read again and is not valid; the old one stays in force", "reason", err)
+				logger.Error("the configuration could not be read again; the old one stays in force", "reason", err)
 				continue
 			}
-			logger.Info("the configuration was read again", "databases", len(set.Databases), "sinks", len(set.Sinks))
-			limitMemory(len(set.Databases))
+			if doc == nil {
+				logger.Warn("there is no configuration to read again; what is declared stays as it is")
+				continue
+			}
+			logger.Info("the configuration was read again", "file", doc.Name)
 			select {
-			case sets <- set:
+			case documents <- doc:
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
-	return sets
+	return documents
 }
 
 // Memory of the Go runtime beyond which it collects garbage sooner than it otherwise would: for the process, and for each database with its

@@ -131,7 +131,7 @@ func TestPrunedDatabaseIsDeclaredAgain(t *testing.T) {
 	r.caughtUp()
 	spare := r.config
 	spare.Slot, spare.Sinks = r.db.Slot(t), ""
-	require.NoError(t, r.server.Apply(t.Context(), r.parse(strings.Replace(spare.YAML(t), "name: db", "name: spare", 1))))
+	require.NoError(t, r.declare(strings.Replace(spare.YAML(t), "name: db", "name: spare", 1)))
 	r.apply()
 	r.healthy()
 	r.db.Exec(t, "insert into t values (2)")

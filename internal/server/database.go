@@ -26,9 +26,10 @@ import (
 // Starting, changing and stopping sinks takes time: for that applying is held, and mu, which those who answer requests need, is not. Who needs
 // both takes applying first.
 type database struct {
-	id     string
-	server *Server
-	logger *slog.Logger
+	id      string
+	account string // by id
+	server  *Server
+	logger  *slog.Logger
 
 	applying sync.Mutex // one change of what runs at a time
 	trimming sync.Mutex // what a sink begins with is not trimmed before it is known to be needed; taken before mu
@@ -77,9 +78,9 @@ type failure struct {
 	since time.Time
 }
 
-func newDatabase(s *Server, id string, res resource.Database, sinks map[string]declared) *database {
+func newDatabase(s *Server, account string, res resource.Database, sinks map[string]declared) *database {
 	return &database{
-		id: id, server: s, res: res, wanted: sinks, starts: map[string]place{}, logger: s.logger.With("database", res.Name), since: time.Now(), opened: make(chan struct{}),
+		id: res.ID, account: account, server: s, res: res, wanted: sinks, starts: map[string]place{}, logger: s.logger.With("database", res.Name), since: time.Now(), opened: make(chan struct{}),
 	}
 }
 

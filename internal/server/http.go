@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,8 +20,17 @@ import (
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	health.Routes(mux, health.Deps{Version: s.opts.Version, Entities: s.entities, Ready: s.ready.check})
+	mux.HandleFunc("GET /setup", s.setupPage)
+	mux.HandleFunc("POST /setup", s.setUp)
 	mux.Handle("/", s.routes)
-	return api.RequestID(mux)
+	return api.RequestID(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The API cleans paths itself: the mux would answer a doubled slash with a redirect, which makes a GET of a POST.
+		if strings.HasPrefix(strings.TrimLeft(r.URL.Path, "/"), "api/") {
+			s.routes.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 }
 
 // readiness proves that state can be written, at most once a second however often it is asked.
@@ -60,18 +70,21 @@ func (r *readiness) check(ctx context.Context) error {
 // streams finds pull sinks for the API.
 type streams struct{ s *Server }
 
-// StreamByName finds a pull sink by name. There is one account so far, and every token is its own.
-func (f streams) StreamByName(_, name string) (api.Stream, bool) {
-	return f.find(func(_, named string) bool { return named == name })
+// StreamByName finds a pull sink of an account by name.
+func (f streams) StreamByName(account, name string) (api.Stream, bool) {
+	return f.find(account, func(_, named string) bool { return named == name })
 }
 
-// StreamByID finds a pull sink by id.
-func (f streams) StreamByID(_, id string) (api.Stream, bool) {
-	return f.find(func(identified, _ string) bool { return identified == id })
+// StreamByID finds a pull sink of an account by id.
+func (f streams) StreamByID(account, id string) (api.Stream, bool) {
+	return f.find(account, func(identified, _ string) bool { return identified == id })
 }
 
-func (f streams) find(match func(id, name string) bool) (api.Stream, bool) {
+func (f streams) find(account string, match func(id, name string) bool) (api.Stream, bool) {
 	for _, d := range f.s.databases() {
+		if d.account != account {
+			continue
+		}
 		if found, ok := d.stream(match); ok {
 			return found, true
 		}

@@ -101,18 +101,18 @@ func (j *janitor) laggards(ctx context.Context) ([]laggard, error) {
 	j.d.mu.Lock()
 	for name := range j.d.wanted {
 		want := j.d.wanted[name]
-		declared[name] = true
+		declared[want.id] = true
 		all = append(all, laggard{id: want.id, name: name, run: j.live.sinks[name], want: &want})
 	}
 	maps.Copy(starts, j.d.starts)
 	j.d.mu.Unlock()
-	known, err := j.d.server.store.List(ctx, store.Sink)
+	known, err := j.d.server.registry.list(ctx, store.Sink)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range known {
-		if id.Parent == j.d.id && !declared[id.Name] {
-			all = append(all, laggard{id: id.ID, name: id.Name})
+	for _, r := range known {
+		if r.Parent == j.d.id && !declared[r.ID] {
+			all = append(all, laggard{id: r.ID, name: r.Name})
 		}
 	}
 	for i := range all {

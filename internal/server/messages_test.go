@@ -193,7 +193,7 @@ func TestAPausedBacklogIsListedAndDiscarded(t *testing.T) {
 	require.Len(t, r.messages("pull", "?key=12345&limit=1000"), 1)
 	require.Equal(t, "available", r.messages("pull", "?limit=1&state=available")[0].State)
 
-	r.config.Sinks = pull
+	r.config.Sinks = strings.Replace(paused, "paused", "active", 1) // what a file leaves out keeps its value
 	r.apply()
 	r.receive("pull", 10)
 	var sum int

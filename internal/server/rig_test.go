@@ -17,9 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequinstream/sequin/internal/cdc"
-	"github.com/sequinstream/sequin/internal/config"
+	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/pgtest"
-	"github.com/sequinstream/sequin/internal/resource"
 	"github.com/sequinstream/sequin/internal/server"
 	"github.com/sequinstream/sequin/test/harness"
 )
@@ -40,11 +39,12 @@ type rig struct {
 	db     *pgtest.DB
 	config harness.Config
 	dir    string
+	bare   bool // nothing is declared
 	opts   server.Options
 	log    *logLines
 
 	server *server.Server
-	reload chan *resource.Set
+	reload chan *control.Document
 	stop   context.CancelFunc
 	ended  chan error
 }
@@ -74,16 +74,18 @@ func newRig(t *testing.T, pg *pgtest.Server, ddl, sinks string) *rig {
 	return r
 }
 
-// set is the declaration as it stands in the configuration.
-func (r *rig) set() *resource.Set { return r.parse(r.config.YAML(r.t)) }
+// document is the declaration as it stands in the configuration.
+func (r *rig) document() *control.Document {
+	if r.bare {
+		return nil
+	}
+	doc := document(r.config.YAML(r.t))
+	doc.Prune = r.opts.Prune
+	return doc
+}
 
-func (r *rig) parse(yaml string) *resource.Set {
-	r.t.Helper()
-	path := filepath.Join(r.dir, "sequin.yaml")
-	require.NoError(r.t, os.WriteFile(path, []byte(yaml), 0o600))
-	set, _, err := config.Load(path)
-	require.NoError(r.t, err)
-	return set
+func document(yaml string) *control.Document {
+	return &control.Document{Name: "sequin.yaml", Data: []byte(yaml)}
 }
 
 // start runs the server and returns once it has applied the declaration.
@@ -93,9 +95,9 @@ func (r *rig) start() {
 	s, err := server.New(r.t.Context(), r.opts)
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
-	r.server, r.reload, r.stop, r.ended = s, make(chan *resource.Set), cancel, make(chan error, 1)
-	set, reload, ended := r.set(), r.reload, r.ended
-	go func() { ended <- s.Run(ctx, set, reload) }()
+	r.server, r.reload, r.stop, r.ended = s, make(chan *control.Document), cancel, make(chan error, 1)
+	doc, reload, ended := r.document(), r.reload, r.ended
+	go func() { ended <- s.Run(ctx, doc, reload) }()
 	r.eventually("it serves", func() bool { status, _ := r.get("/livez"); return status == http.StatusOK })
 }
 
@@ -107,7 +109,15 @@ func (r *rig) begin() {
 }
 
 // apply declares what stands in the configuration while the server runs, and returns when it is in force.
-func (r *rig) apply() { r.t.Helper(); require.NoError(r.t, r.server.Apply(r.t.Context(), r.set())) }
+func (r *rig) apply() { r.t.Helper(); require.NoError(r.t, r.declare(r.config.YAML(r.t))) }
+
+// declare applies a document like one of the operator's.
+func (r *rig) declare(yaml string) error {
+	r.t.Helper()
+	doc := document(yaml)
+	doc.Prune = r.opts.Prune
+	return r.server.Declare(r.t.Context(), doc)
+}
 
 func (r *rig) end() {
 	r.t.Helper()
@@ -143,13 +153,19 @@ func (r *rig) get(path string) (int, string) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	require.NoError(r.t, err)
+	return do(r.t, req)
+}
+
+// do sends a request; 0 when nothing answers.
+func do(t *testing.T, req *http.Request) (int, string) {
+	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	require.NoError(r.t, err)
+	require.NoError(t, err)
 	return resp.StatusCode, string(body)
 }
 

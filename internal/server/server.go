@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,15 +20,15 @@ import (
 	"github.com/sequinstream/sequin/internal/api"
 	"github.com/sequinstream/sequin/internal/auth"
 	"github.com/sequinstream/sequin/internal/backoff"
-	"github.com/sequinstream/sequin/internal/capture"
+	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
 	"github.com/sequinstream/sequin/internal/metrics"
-	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
 	"github.com/sequinstream/sequin/internal/sink/circuit"
 	"github.com/sequinstream/sequin/internal/sink/egress"
 	"github.com/sequinstream/sequin/internal/store"
+	"github.com/sequinstream/sequin/internal/vault"
 )
 
 // Options of a server.
@@ -36,7 +37,7 @@ type Options struct {
 	DataDir         string
 	Ephemeral       bool
 	Salvage         bool // open a store whose write-ahead log is damaged, without the writes from the damage on
-	Prune           bool // remove what is no longer declared
+	Prune           bool // remove what an earlier release left and nobody declares
 	Listen          string
 	MetricsListen   string // "" for none
 	MetricsUser     string
@@ -47,6 +48,10 @@ type Options struct {
 	Engine engine.Engine
 	// Instance names the installation when Engine is given.
 	Instance string
+
+	VaultKey         resource.Secret   // seals secrets at rest; "" for one that is made in the data directory
+	VaultKeyPrevious []resource.Secret // older keys that may still open what they sealed
+	LimitMemory      func(databases int)
 }
 
 // drain is how long deliveries under way may take to finish; the rest of the shutdown needs some time of its own.
@@ -71,14 +76,51 @@ type Server struct {
 
 	applying sync.Mutex // one Apply at a time
 	mu       sync.RWMutex
-	dbs      map[string]*database // by name
+	dbs      map[string]*database // by id
 	applied  error                // what went wrong in the last Apply
 
-	unapplied time.Time // since when
+	unapplied  time.Time   // since when
+	retentions []retention // active ones
+
+	plane       *control.Plane
+	registry    registry
+	held        map[string]bool // what is kept undeclared, and was said so; guarded by applying
+	again       chan struct{}   // Apply was called
+	limitMemory func(databases int)
+	socket      net.Listener // the local operator's; nil without
+	signIns     *auth.Throttle
 }
 
 // New opens the storage and the listeners. It starts nothing.
 func New(ctx context.Context, opts Options) (*Server, error) {
+	s, err := assemble(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openPlane(ctx, s.Apply); err != nil {
+		return nil, errors.Join(err, s.closeEngine())
+	}
+	if err := s.listen(ctx); err != nil {
+		return nil, errors.Join(err, s.closeEngine())
+	}
+	return s, nil
+}
+
+// Offline serves the operator's routes without a server that runs: what is declared can be seen and changed, and takes effect with the next start.
+// The data directory is held until the returned function is called.
+func Offline(ctx context.Context, opts Options) (http.Handler, func() error, error) {
+	s, err := assemble(ctx, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.openPlane(ctx, nil); err != nil {
+		return nil, nil, errors.Join(err, s.closeEngine())
+	}
+	return s.localHandler(), s.closeEngine, nil
+}
+
+// assemble opens the storage.
+func assemble(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -89,6 +131,8 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, logger: opts.Logger, engine: opts.Engine, instance: opts.Instance,
 		circuits: &circuit.Group{}, egress: policy, dbs: map[string]*database{}, tokens: auth.NewTokens(nil),
+		held: map[string]bool{}, again: make(chan struct{}, 1), limitMemory: opts.LimitMemory,
+		signIns: auth.NewThrottle(signInAttempts, signInWindow),
 	}
 	if s.engine == nil {
 		e, err := embedded.Open(ctx, embedded.Options{
@@ -99,14 +143,50 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 		}
 		s.engine, s.owned, s.instance = e, true, e.Instance()
 	}
-	s.store = store.New(s.engine.State())
 	s.metrics = metrics.New(opts.Version, s.snapshot)
 	s.ready = &readiness{state: s.engine.State()}
-	s.routes = api.New(api.Deps{Streams: streams{s}, Sinks: streams{s}, Auth: s.tokens, Logger: s.logger})
-	if err := s.listen(ctx); err != nil {
-		return nil, errors.Join(err, s.closeEngine())
-	}
 	return s, nil
+}
+
+// openPlane reads what is declared.
+func (s *Server) openPlane(ctx context.Context, runtime func(context.Context, []*resource.Set) error) error {
+	s.store, s.registry = store.New(s.engine.State()), registry{s.engine.State()}
+	if err := s.store.Tidy(ctx); err != nil {
+		return fmt.Errorf("finish what an earlier process began: %w", err)
+	}
+	if err := s.registry.adopt(ctx, s.store); err != nil {
+		return err
+	}
+	keys, err := s.openVault()
+	if err != nil {
+		return err
+	}
+	s.plane, err = control.Open(ctx, control.Deps{
+		Store: s.store, Vault: keys, Tokens: s.tokens, Source: looker{}, Runtime: runtime, Logger: s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.routes = api.New(s.apiDeps())
+	return nil
+}
+
+// How many failed sign-ins of one address, or for one user, are answered within a window.
+const (
+	signInAttempts = 10
+	signInWindow   = 5 * time.Minute
+)
+
+// openVault opens the key that secrets are sealed with.
+func (s *Server) openVault() (*vault.Keyring, error) {
+	o := vault.Options{Key: s.opts.VaultKey.Reveal()}
+	for _, k := range s.opts.VaultKeyPrevious {
+		o.Previous = append(o.Previous, k.Reveal())
+	}
+	if s.opts.DataDir != "" {
+		o.File = filepath.Join(s.opts.DataDir, "vault.key")
+	}
+	return vault.Open(o)
 }
 
 func (s *Server) listen(ctx context.Context) error {
@@ -115,13 +195,24 @@ func (s *Server) listen(ctx context.Context) error {
 	if s.api, err = lc.Listen(ctx, "tcp", s.opts.Listen); err != nil {
 		return fmt.Errorf("listen for the API: %w", err)
 	}
-	if s.opts.MetricsListen == "" {
-		return nil
+	if s.opts.MetricsListen != "" {
+		if s.metricsAPI, err = lc.Listen(ctx, "tcp", s.opts.MetricsListen); err != nil {
+			return errors.Join(fmt.Errorf("listen for metrics: %w", err), s.api.Close())
+		}
 	}
-	if s.metricsAPI, err = lc.Listen(ctx, "tcp", s.opts.MetricsListen); err != nil {
-		return errors.Join(fmt.Errorf("listen for metrics: %w", err), s.api.Close())
-	}
+	s.socket = s.listenLocal(ctx)
 	return nil
+}
+
+// closeListeners closes what nobody serves yet.
+func (s *Server) closeListeners() error {
+	var errs []error
+	for _, l := range []net.Listener{s.api, s.metricsAPI, s.socket} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Server) closeEngine() error {
@@ -130,6 +221,9 @@ func (s *Server) closeEngine() error {
 	}
 	return s.engine.Close()
 }
+
+// Plane is where what is declared can be changed.
+func (s *Server) Plane() *control.Plane { return s.plane }
 
 // Addr is the address of the API.
 func (s *Server) Addr() string { return s.api.Addr().String() }
@@ -142,41 +236,107 @@ func (s *Server) MetricsAddr() string {
 	return s.metricsAPI.Addr().String()
 }
 
-// Run applies the declaration, serves until ctx ends, and shuts down. A declaration received from reload replaces the first.
-func (s *Server) Run(ctx context.Context, declared *resource.Set, reload <-chan *resource.Set) error {
+// Run applies the document that the server was started with, if there is one, serves until ctx ends, and shuts down. A document received from
+// reload is applied in place; one that is not valid changes nothing.
+func (s *Server) Run(ctx context.Context, boot *control.Document, reload <-chan *control.Document) error {
 	// Requests that come before tokens and sinks are known wait in the listener's queue rather than be told that there are none.
-	again := s.applyOrAgain(ctx, declared, 1)
+	if err := s.boot(ctx, boot); err != nil {
+		if ctx.Err() != nil {
+			err = nil // asked to stop before it had begun
+		}
+		return errors.Join(err, s.closeListeners(), s.shutdown(context.WithoutCancel(ctx), &httpServers{}))
+	}
 	s.awaitLogs(ctx)
 	servers := s.serve()
 	s.logger.Info("ready", "version", s.opts.Version, "listen", s.Addr(), "metrics", s.MetricsAddr(), "data_dir", s.opts.DataDir)
-	var failed error
-	for running, tries := true, 1; running; {
-		select {
-		case <-ctx.Done():
-			running = false
-		case declared = <-reload:
-			tries = 1
-			again = s.applyOrAgain(ctx, declared, tries)
-		case <-again:
-			tries++
-			again = s.applyOrAgain(ctx, declared, tries)
-		case failed = <-servers.failed:
-			running = false
-		}
-	}
+	s.offerSetup(ctx)
+	failed := s.follow(ctx, reload, servers)
 	s.logger.Info("stopping")
 	return errors.Join(failed, s.shutdown(context.WithoutCancel(ctx), servers))
 }
 
-// applyOrAgain applies a declaration and returns when to try again: never when all of it could be applied.
-func (s *Server) applyOrAgain(ctx context.Context, declared *resource.Set, try int) <-chan time.Time {
-	err := s.Apply(ctx, declared)
-	if err == nil {
-		return nil
+// boot applies the document of the start, and brings about what is stored. A document that is not valid starts nothing.
+func (s *Server) boot(ctx context.Context, doc *control.Document) error {
+	if doc != nil {
+		changed, err := s.declare(ctx, doc)
+		if err != nil || changed {
+			return err
+		}
 	}
-	wait := backoff.Schedule{Base: time.Second, Cap: 30 * time.Second}.Delay(try, nil)
-	s.logger.Error("part of the declaration could not be applied", "reason", err, "again_in", wait)
-	return time.After(wait)
+	if err := s.plane.Run(ctx); err != nil {
+		s.logger.Error("part of what is declared could not be brought about", "reason", err)
+	}
+	return nil
+}
+
+// Declare applies a document of the operator's while the server runs, like a reload.
+func (s *Server) Declare(ctx context.Context, doc *control.Document) error {
+	_, err := s.declare(ctx, doc)
+	if err != nil {
+		return err
+	}
+	return s.unfinished()
+}
+
+// declare applies a document of the operator's, and tells whether that changed anything.
+func (s *Server) declare(ctx context.Context, doc *control.Document) (changed bool, err error) {
+	result, err := s.plane.Boot(ctx, *doc)
+	if err != nil {
+		return false, err
+	}
+	for _, w := range result.Warnings {
+		s.logger.Warn("about the declaration", "file", doc.Name, "warning", w)
+	}
+	for i := range result.Changes {
+		c := &result.Changes[i]
+		s.logger.Info("declared", "action", c.Action, "resource_type", c.Kind, "name", c.Name, "changed", c.Changed, "revision", result.Revision)
+	}
+	for i := range result.Tokens {
+		if err := s.keepToken(&result.Tokens[i]); err != nil {
+			return false, err
+		}
+	}
+	for _, r := range result.Undeclared {
+		s.logger.Info("declared earlier or over the API, and not in this file: it goes on as it is", "resource_type", r.Kind, "name", r.Name, "file", doc.Name,
+			"hint", "start with --prune to have the file remove what it does not declare")
+	}
+	return len(result.Changes) > 0, nil
+}
+
+// follow applies what is reloaded, and tries again what could not be brought about, until ctx ends or a listener fails.
+func (s *Server) follow(ctx context.Context, reload <-chan *control.Document, servers *httpServers) error {
+	var later <-chan time.Time
+	tries := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-servers.failed:
+			return err
+		case doc := <-reload:
+			if _, err := s.declare(ctx, doc); err != nil {
+				s.logger.Error("the declaration was read again and could not be applied; the old one stays in force", "reason", err)
+			}
+		case <-s.again:
+			if later, tries = nil, tries+1; s.unfinished() == nil {
+				tries = 0
+				continue
+			}
+			wait := backoff.Schedule{Base: time.Second, Cap: 30 * time.Second}.Delay(tries, nil)
+			s.logger.Error("part of what is declared could not be brought about", "reason", s.unfinished(), "again_in", wait)
+			later = time.After(wait)
+		case <-later:
+			later = nil
+			_ = s.plane.Run(ctx) // says itself how it went, by again
+		}
+	}
+}
+
+// unfinished is what the last Apply could not bring about.
+func (s *Server) unfinished() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.applied
 }
 
 // openTimeout bounds the wait for change logs at the start; it takes milliseconds, whatever their size.
@@ -202,7 +362,7 @@ type httpServers struct {
 }
 
 func (s *Server) serve() *httpServers {
-	h := &httpServers{failed: make(chan error, 2)}
+	h := &httpServers{failed: make(chan error, 3)}
 	run := func(l net.Listener, handler http.Handler) {
 		srv := api.NewServer(handler, s.logger)
 		h.all = append(h.all, srv)
@@ -215,6 +375,9 @@ func (s *Server) serve() *httpServers {
 	run(s.api, s.handler())
 	if s.metricsAPI != nil {
 		run(s.metricsAPI, s.metrics.Handler(s.opts.MetricsUser, s.opts.MetricsPassword))
+	}
+	if s.socket != nil {
+		run(s.socket, s.localHandler())
 	}
 	return h
 }
@@ -265,173 +428,6 @@ func together(tasks []func() error) error {
 		wg.Go(func() { errs[i] = f() })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
-}
-
-// Apply makes what runs match what is declared, in place. What is no longer declared is held back like a paused sink, or removed with Prune. It
-// goes on after errors and returns them together.
-func (s *Server) Apply(ctx context.Context, set *resource.Set) error {
-	s.applying.Lock()
-	defer s.applying.Unlock()
-	err := s.apply(ctx, set)
-	s.mu.Lock()
-	if err != nil && s.applied == nil {
-		s.unapplied = time.Now()
-	}
-	s.applied = err
-	s.mu.Unlock()
-	return err
-}
-
-func (s *Server) apply(ctx context.Context, set *resource.Set) error {
-	s.tokens.Replace(auth.FromResources(set.Account.Name, set.APITokens))
-	var errs []error
-	for i := range set.Databases {
-		if err := s.applyDatabase(ctx, set, set.Databases[i]); err != nil {
-			errs = append(errs, fmt.Errorf("database %q: %w", set.Databases[i].Name, err))
-		}
-	}
-	return errors.Join(append(errs, s.retire(ctx, set))...)
-}
-
-func (s *Server) applyDatabase(ctx context.Context, set *resource.Set, res resource.Database) error {
-	id, _, err := s.store.Identify(ctx, store.Database, res.Name, "")
-	if err != nil {
-		return err
-	}
-	res.ID = id.ID
-	s.mu.RLock()
-	db, there := s.dbs[res.Name]
-	s.mu.RUnlock()
-	var running map[string]declared
-	if there {
-		running = db.declared()
-	}
-	sinks, err := s.identifySinks(ctx, set, res, running)
-	if there {
-		return errors.Join(err, db.apply(ctx, res, sinks))
-	}
-	db = newDatabase(s, id.ID, res, sinks)
-	db.task = start(db.logger, "database", db.run) //nolint:contextcheck // it outlives the call that starts it
-	s.mu.Lock()
-	s.dbs[res.Name] = db
-	s.mu.Unlock()
-	return err
-}
-
-// identifySinks finds out which consumers the declared sinks of a database are. One sink's trouble leaves the others alone: they are returned
-// beside the error. A sink that runs keeps running when it cannot be looked up.
-func (s *Server) identifySinks(ctx context.Context, set *resource.Set, res resource.Database, running map[string]declared) (map[string]declared, error) {
-	sinks := map[string]declared{}
-	var errs []error
-	for i := range set.Sinks {
-		sk := set.Sinks[i]
-		if sk.Database != res.Name {
-			continue
-		}
-		id, created, err := s.store.Identify(ctx, store.Sink, sk.Name, res.ID)
-		if err != nil {
-			errs = append(errs, err)
-			if was, there := running[sk.Name]; there {
-				sinks[sk.Name] = was
-			}
-			continue
-		}
-		if id.Parent != res.ID {
-			errs = append(errs, problem.New("sink_of_another_database", "sink %q belongs to another database", sk.Name).
-				WithDetail("its place in that one's changes means nothing in database %q", res.Name).WithHint("declare it under another name"))
-			continue
-		}
-		sk.ID = id.ID
-		d := declared{id: id.ID, sink: sk, created: created}
-		if ep, ok := set.HTTPEndpoint(sk.Destination.Webhook.HTTPEndpoint); ok && sk.Destination.Type == resource.DestinationWebhook {
-			d.endpoint = ep
-		}
-		sinks[sk.Name] = d
-	}
-	return sinks, errors.Join(errs...)
-}
-
-// retire deals with what was declared once and is not any more.
-func (s *Server) retire(ctx context.Context, set *resource.Set) error {
-	var errs []error
-	s.mu.RLock()
-	names := make([]string, 0, len(s.dbs))
-	for name := range s.dbs {
-		names = append(names, name)
-	}
-	s.mu.RUnlock()
-	for _, name := range names {
-		if _, keep := set.Database(name); keep {
-			continue
-		}
-		s.mu.Lock()
-		db := s.dbs[name]
-		delete(s.dbs, name)
-		s.mu.Unlock()
-		errs = append(errs, db.task.stop(ctx))
-		db.forgetMetrics()
-	}
-	errs = append(errs, s.forgetSinks(ctx, set), s.forgetDatabases(ctx, set))
-	return errors.Join(errs...)
-}
-
-// prunes tells whether what is not declared is removed. A declaration of nothing at all is more likely a file that was not found than an order to
-// remove everything.
-func (s *Server) prunes(set *resource.Set) bool {
-	if !s.opts.Prune || len(set.Databases) > 0 || len(set.Sinks) > 0 {
-		return s.opts.Prune
-	}
-	s.logger.Error("nothing at all is declared; --prune removes nothing then", "hint", "declare at least one database, or remove the data directory yourself")
-	return false
-}
-
-func (s *Server) forgetSinks(ctx context.Context, set *resource.Set) error {
-	known, err := s.store.List(ctx, store.Sink)
-	if err != nil {
-		return err
-	}
-	prune := s.prunes(set)
-	var errs []error
-	for _, id := range known {
-		if _, keep := set.Sink(id.Name); keep {
-			continue
-		}
-		if !prune {
-			s.logger.Warn("a sink is no longer declared; it is held like a paused one, and its messages are kept", "sink", id.Name,
-				"hint", "declare it again, or start with --prune to remove it and what it has not delivered")
-			continue
-		}
-		if err := s.engine.State().DeletePrefix(ctx, "consumer/"+id.ID+"/"); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, s.store.Forget(ctx, store.Sink, id.Name))
-		s.metrics.Forget(id.ID, id.Name)
-		s.logger.Info("removed a sink", "sink", id.Name)
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Server) forgetDatabases(ctx context.Context, set *resource.Set) error {
-	known, err := s.store.List(ctx, store.Database)
-	if err != nil {
-		return err
-	}
-	prune := s.prunes(set)
-	var errs []error
-	for _, id := range known {
-		if _, keep := set.Database(id.Name); keep {
-			continue
-		}
-		if !prune {
-			s.logger.Warn("a database is no longer declared; its slot still holds WAL on the server", "database", id.Name,
-				"hint", "declare it again; or start with --prune to remove its change log, and drop its slot: select pg_drop_replication_slot('…')")
-			continue
-		}
-		errs = append(errs, s.engine.DropLog(ctx, id.ID), capture.Forget(ctx, s.engine.State(), id.ID), s.store.Forget(ctx, store.Database, id.Name))
-		s.logger.Info("removed a database's change log", "database", id.Name)
-	}
 	return errors.Join(errs...)
 }
 

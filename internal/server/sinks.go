@@ -7,18 +7,21 @@ import (
 	"github.com/sequinstream/sequin/internal/consumer"
 )
 
-// SinkByName finds a sink of any type by name.
-func (f streams) SinkByName(_, name string) (api.Sink, bool) {
-	return f.sink(func(_, named string) bool { return named == name })
+// SinkByName finds an account's sink of any type by name.
+func (f streams) SinkByName(account, name string) (api.Sink, bool) {
+	return f.sink(account, func(_, named string) bool { return named == name })
 }
 
-// SinkByID finds a sink of any type by id.
-func (f streams) SinkByID(_, id string) (api.Sink, bool) {
-	return f.sink(func(identified, _ string) bool { return identified == id })
+// SinkByID finds an account's sink of any type by id.
+func (f streams) SinkByID(account, id string) (api.Sink, bool) {
+	return f.sink(account, func(identified, _ string) bool { return identified == id })
 }
 
-func (f streams) sink(match func(id, name string) bool) (api.Sink, bool) {
+func (f streams) sink(account string, match func(id, name string) bool) (api.Sink, bool) {
 	for _, d := range f.s.databases() {
+		if d.account != account {
+			continue
+		}
 		if found, ok := d.sink(match); ok {
 			return found, true
 		}
@@ -28,22 +31,33 @@ func (f streams) sink(match func(id, name string) bool) (api.Sink, bool) {
 
 // sink finds a sink of this database. One that is declared and does not run yet, or not at the moment, is there all the same.
 func (d *database) sink(match func(id, name string) bool) (api.Sink, bool) {
+	if r := d.running(match); r != nil {
+		c, _ := r.now()
+		return c, true
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.live != nil {
-		for _, r := range d.live.sinks {
-			if match(r.id, r.name) {
-				c, _ := r.now()
-				return c, true
-			}
-		}
-	}
 	for name := range d.wanted {
 		if want := d.wanted[name]; match(want.id, name) {
 			return absentSink(name), true
 		}
 	}
 	return nil, false
+}
+
+// running finds a sink of this database that runs.
+func (d *database) running(match func(id, name string) bool) *sinkRun {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.live == nil {
+		return nil
+	}
+	for _, r := range d.live.sinks {
+		if match(r.id, r.name) {
+			return r
+		}
+	}
+	return nil
 }
 
 // absentSink is a sink that does not run: it starts with its database's change log, or starts again after trouble. Whoever asks is asked to come

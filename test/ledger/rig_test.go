@@ -416,11 +416,13 @@ var (
 		g.sequin.Reload()
 	}}
 	pauseSinks = fault{"pause", func(g *rig) {
-		g.sequin.Configure(strings.ReplaceAll(g.yaml, "    database: db\n    destination", "    database: db\n    status: paused\n    destination"))
-		g.sequin.Reload()
+		status := func(word string) { // named both times: what a file leaves out keeps its value
+			g.sequin.Configure(strings.ReplaceAll(g.yaml, "    database: db\n    destination", "    database: db\n    status: "+word+"\n    destination"))
+			g.sequin.Reload()
+		}
+		status("paused")
 		g.pause(500)
-		g.sequin.Configure(g.yaml)
-		g.sequin.Reload()
+		status("active")
 	}}
 	outage = fault{"outage", func(g *rig) {
 		h := g.hooks[g.r.IntN(len(g.hooks))]

@@ -74,7 +74,7 @@ func TestFailedSyncsAreReportedAndLoseNothing(t *testing.T) {
 	r.drain(r.boot(), l)
 }
 
-// blind is an engine that cannot read what names were given.
+// blind is an engine that cannot read what was started here before.
 type blind struct {
 	*embedded.Engine
 	blinded *atomic.Bool
@@ -88,7 +88,7 @@ type blindState struct {
 }
 
 func (s blindState) Get(ctx context.Context, key string) (engine.Entry, error) {
-	if s.blinded.Load() && strings.HasPrefix(key, "identity/") {
+	if s.blinded.Load() && strings.HasPrefix(key, "registered/") {
 		return engine.Entry{}, fmt.Errorf("read %s: %w", key, syscall.EIO)
 	}
 	return s.State.Get(ctx, key)

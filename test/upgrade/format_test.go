@@ -4,12 +4,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strings"
-	"testing"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/sequinstream/sequin/internal/config"
-	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/control"
 )
 
 // newer makes a FORMAT file say that it needs a version that reads format 99.
@@ -25,9 +21,6 @@ func newer(text string) []byte {
 }
 
 // empty declares nothing.
-func empty(t *testing.T) *resource.Set {
-	t.Helper()
-	set, _, err := config.Parse("empty.yaml", []byte("account: {name: test}\n"), nil)
-	require.NoError(t, err)
-	return set
+func empty() *control.Document {
+	return &control.Document{Name: "empty.yaml", Data: []byte("account: {name: test}\n")}
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,16 +18,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequinstream/sequin/internal/auth"
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/changelog"
-	"github.com/sequinstream/sequin/internal/config"
 	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
 	"github.com/sequinstream/sequin/internal/filter"
 	"github.com/sequinstream/sequin/internal/pgtest"
 	"github.com/sequinstream/sequin/internal/server"
 	"github.com/sequinstream/sequin/internal/store"
+	"github.com/sequinstream/sequin/internal/vault"
 	"github.com/sequinstream/sequin/test/harness"
 )
 
@@ -94,8 +98,7 @@ func serve(t *testing.T, dir string, db *pgtest.DB, h *hook) *node {
 		DB: &pgtest.DB{URL: u.String()}, Slot: slotName, Publication: publicationName, Endpoints: map[string]string{"hook": h.URL},
 		Database: "    heartbeat_interval: 0s\n    max_change_bytes: 65536", Sinks: sinks,
 	}.YAML(t)
-	set, _, err := config.Parse("golden.yaml", []byte(text), nil)
-	require.NoError(t, err)
+	doc := &control.Document{Name: "golden.yaml", Data: []byte(text)}
 	s, err := server.New(t.Context(), server.Options{
 		Version: "test", DataDir: dir, Ephemeral: true, Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", ShutdownTimeout: 10 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
@@ -103,7 +106,7 @@ func serve(t *testing.T, dir string, db *pgtest.DB, h *hook) *node {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, set, nil) }()
+	go func() { ended <- s.Run(ctx, doc, nil) }()
 	n := &node{Server: s, t: t}
 	n.stop = sync.OnceFunc(func() {
 		cancel()
@@ -147,8 +150,48 @@ func (n *node) metric(name, sink string) (value float64) {
 type inside struct {
 	engine *embedded.Engine
 	log    *changelog.Log
-	ids    *store.Store
 	stop   func()
+}
+
+// known are the databases or sinks that have state here, by name: from the register, or from where the first format had them.
+func (in *inside) known(t *testing.T, kind store.Kind) []store.Identity {
+	t.Helper()
+	all, err := store.New(in.engine.State()).List(t.Context(), kind)
+	require.NoError(t, err)
+	if len(all) > 0 {
+		return all
+	}
+	prefix := "registered/" + string(kind) + "/"
+	for entry, err := range in.engine.State().List(t.Context(), prefix) {
+		require.NoError(t, err)
+		var r struct{ Name, Parent string }
+		require.NoError(t, json.Unmarshal(entry.Value, &r))
+		all = append(all, store.Identity{ID: strings.TrimPrefix(entry.Key, prefix), Name: r.Name, Parent: r.Parent})
+	}
+	slices.SortFunc(all, func(a, b store.Identity) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// declared is what the accounts declare, unsealed: "test: sink leased".
+func (in *inside) declared(t *testing.T, dir string) []string {
+	t.Helper()
+	keys, err := vault.Open(vault.Options{File: filepath.Join(dir, "vault.key")})
+	require.NoError(t, err)
+	plane, err := control.Open(t.Context(), control.Deps{Store: store.New(in.engine.State()), Vault: keys, Tokens: auth.NewTokens(nil)})
+	require.NoError(t, err)
+	var all []string
+	for _, set := range plane.Sets() {
+		for i := range set.Databases {
+			all = append(all, set.Account.Name+": database "+set.Databases[i].Name+" "+set.Databases[i].Password.Reveal())
+		}
+		for i := range set.HTTPEndpoints {
+			all = append(all, set.Account.Name+": endpoint "+set.HTTPEndpoints[i].Name)
+		}
+		for i := range set.Sinks {
+			all = append(all, set.Account.Name+": sink "+set.Sinks[i].Name)
+		}
+	}
+	return all
 }
 
 // look opens a directory's change log and state through the packages that own them.
@@ -156,9 +199,8 @@ func look(t *testing.T, dir string) *inside {
 	t.Helper()
 	e, err := embedded.Open(t.Context(), embedded.Options{Dir: dir, AllowEphemeral: true})
 	require.NoError(t, err)
-	in := &inside{engine: e, ids: store.New(e.State())}
-	databases, err := in.ids.List(t.Context(), store.Database)
-	require.NoError(t, err)
+	in := &inside{engine: e}
+	databases := in.known(t, store.Database)
 	require.Len(t, databases, 1)
 	blocks, err := e.Log(t.Context(), databases[0].ID)
 	require.NoError(t, err)
@@ -179,9 +221,7 @@ func look(t *testing.T, dir string) *inside {
 // consumer opens the consumer of a sink. Unless it is run it writes nothing.
 func (in *inside) consumer(t *testing.T, name string) *consumer.Consumer {
 	t.Helper()
-	sinks, err := in.ids.List(t.Context(), store.Sink)
-	require.NoError(t, err)
-	for _, s := range sinks {
+	for _, s := range in.known(t, store.Sink) {
 		if s.Name != name {
 			continue
 		}

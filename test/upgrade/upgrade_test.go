@@ -37,6 +37,7 @@ type observation struct {
 	Consumers  map[string]account
 	Messages   map[string][]received // by pull sink
 	Delivered  []any                 // to the webhook
+	Declared   []string              `json:",omitempty"` // since the second format's directory
 }
 
 // account is a consumer's state as it is before anything runs.
@@ -169,10 +170,9 @@ func (o *observation) inside(t *testing.T, dir string) {
 	end := in.log.End()
 	o.FirstSeq, o.EndSeq, o.Position, o.CommitEnd = in.log.FirstSeq(), end.Seq, end.Position, end.CommitEnd.String()
 	for _, kind := range []store.Kind{store.Database, store.Sink} {
-		ids, err := in.ids.List(t.Context(), kind)
-		require.NoError(t, err)
-		o.Identities[kind] = ids
+		o.Identities[kind] = in.known(t, kind)
 	}
+	o.Declared = in.declared(t, dir)
 	for entry, err := range in.engine.State().List(t.Context(), "database/") {
 		require.NoError(t, err)
 		if strings.Contains(entry.Key, "/relation/") {
@@ -385,5 +385,5 @@ func TestSalvageIsAsked(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.NoError(t, s.Run(ctx, empty(t), nil))
+	require.NoError(t, s.Run(ctx, empty(), nil))
 }

@@ -98,7 +98,8 @@ func (e *Engine) checkStorage() error {
 		if e.ephemeral && !e.opts.AllowEphemeral {
 			return problem.New("ephemeral_storage", "data directory %s is on storage that will not survive", e.opts.Dir).
 				WithDetail("%s: its content is gone when the machine or container is", kind).
-				WithHint("put the data directory on a volume, or accept the loss with --ephemeral")
+				WithHint("put it on a volume; in a compose file these lines do:\n"+
+					"            volumes: [\"sequin_data:%s\"]   # below the service\n        volumes:\n          sequin_data:\n        or accept the loss with --ephemeral", e.opts.Dir)
 		}
 	}
 	return nil

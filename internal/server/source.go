@@ -1,0 +1,118 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sequinstream/sequin/internal/control"
+	"github.com/sequinstream/sequin/internal/postgres"
+	"github.com/sequinstream/sequin/internal/postgres/catalog"
+	"github.com/sequinstream/sequin/internal/postgres/publication"
+	"github.com/sequinstream/sequin/internal/postgres/slot"
+	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/resource"
+)
+
+// sourceLook looks at source databases with connections of its own, which end with each look.
+type sourceLook struct{}
+
+// Check makes the checks of a start.
+func (l sourceLook) Check(ctx context.Context, db *resource.Database) error {
+	return l.check(ctx, db, func() int32 { return 0 })
+}
+
+// check makes the checks of a start; ours is the backend of our own stream from the slot, 0 for none.
+func (l sourceLook) check(ctx context.Context, db *resource.Database, ours func() int32) error {
+	return l.with(ctx, db, func(conn *pgx.Conn, source postgres.Config) error {
+		for {
+			o := postgres.PreflightOptions{
+				Config: source, Slot: db.Slot.Name, Publication: db.Publication.Name,
+				CreateSlot: db.Slot.CreateIfNotExists, CreatePublication: db.Publication.CreateIfNotExists, OwnPID: ours(),
+			}
+			report, err := postgres.Preflight(ctx, conn, o)
+			if err != nil {
+				return err
+			}
+			// Our stream may have begun meanwhile.
+			if err = report.Err(); problem.Code(err) != "slot_in_use" || ours() == o.OwnPID {
+				return err
+			}
+		}
+	})
+}
+
+// Tables lists the tables, and whether the publication covers them.
+func (l sourceLook) Tables(ctx context.Context, db *resource.Database) ([]control.Table, error) {
+	var all []control.Table
+	err := l.with(ctx, db, func(conn *pgx.Conn, _ postgres.Config) error {
+		tables, err := catalog.Tables(ctx, conn)
+		if err != nil {
+			return err
+		}
+		published, there, err := publishedOIDs(ctx, conn, db)
+		if err != nil {
+			return err
+		}
+		for i := range tables {
+			t := &tables[i]
+			one := control.Table{Name: resource.TableName{Schema: t.Schema, Name: t.Name}, Published: !there || published[t.OID] || published[t.Root]}
+			for _, c := range t.Columns {
+				one.Columns = append(one.Columns, c.Name)
+			}
+			all = append(all, one)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// publishedOIDs are the tables in the publication; there is false when it is yet to be created.
+func publishedOIDs(ctx context.Context, conn *pgx.Conn, db *resource.Database) (oids map[uint32]bool, there bool, err error) {
+	p, err := publication.Inspect(ctx, conn, db.Publication.Name)
+	if errors.Is(err, publication.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	oids = map[uint32]bool{}
+	for i := range p.Tables {
+		oids[p.Tables[i].OID] = true
+	}
+	return oids, true, nil
+}
+
+// Effects tells what a start would create.
+func (l sourceLook) Effects(ctx context.Context, db *resource.Database) ([]string, error) {
+	var effects []string
+	err := l.with(ctx, db, func(conn *pgx.Conn, _ postgres.Config) error {
+		if db.Publication.CreateIfNotExists {
+			if _, err := publication.Inspect(ctx, conn, db.Publication.Name); errors.Is(err, publication.ErrNotFound) {
+				effects = append(effects, "Ensure publication `"+db.Publication.Name+"` exists")
+			}
+		}
+		if db.Slot.CreateIfNotExists {
+			if _, err := slot.Inspect(ctx, conn, db.Slot.Name); errors.Is(err, slot.ErrNotFound) {
+				effects = append(effects, "Ensure replication slot `"+db.Slot.Name+"` exists")
+			}
+		}
+		return nil
+	})
+	return effects, err
+}
+
+// with connects, and ends the connection afterwards.
+func (sourceLook) with(ctx context.Context, db *resource.Database, f func(conn *pgx.Conn, source postgres.Config) error) error {
+	source, err := Source(*db)
+	if err != nil {
+		return err
+	}
+	conn, err := source.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the answer is in; a failed farewell is nothing
+	return f(conn, source)
+}
