@@ -2,18 +2,19 @@
 // Main turns those into text and an exit code.
 package cli
 
+//go:generate go run ../../scripts/clireference ../../docs/reference/cli.md
+
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/sequinstream/sequin/internal/problem"
 )
 
 // Streams are the process's own.
@@ -21,15 +22,11 @@ type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Reload   <-chan os.Signal // asks serve to read its configuration again
-}
 
-// Exit codes; docs/reference/cli.md explains them.
-const (
-	ExitOK      = 0
-	ExitError   = 1 // it did not work
-	ExitUsage   = 2 // wrong flags or arguments
-	ExitInvalid = 3 // the configuration is not valid
-)
+	// OfflineHandler opens a data directory whose server does not run, for sequin admin: it answers as the operator's socket would, until it is
+	// closed. nil: that cannot be done.
+	OfflineHandler func(dataDir string) (handler http.Handler, closeDir func() error, err error)
+}
 
 // Version is set when a release is linked.
 var Version = "" //nolint:gochecknoglobals // the linker can set nothing else
@@ -51,15 +48,6 @@ func version() string {
 	return "dev"
 }
 
-// exitError carries an exit code.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
 // Main runs one command and returns the exit code.
 func Main(ctx context.Context, streams Streams, args []string) int {
 	root := newRoot(streams) //nolint:contextcheck // the commands get ctx from cobra
@@ -76,33 +64,13 @@ func Main(ctx context.Context, streams Streams, args []string) int {
 	if !begun {
 		err = &exitError{ExitUsage, fmt.Errorf("%w\nsee sequin --help", err)}
 	}
-	fmt.Fprintln(streams.Err, text(err))
-	if exit, ok := errors.AsType[*exitError](err); ok {
-		return exit.code
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
 	}
-	return ExitError
-}
-
-// text renders an error for a terminal: each problem with its detail and its hint, each of several errors on lines of its own.
-func text(err error) string {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var parts, lines []string
-		for _, e := range joined.Unwrap() {
-			parts, lines = append(parts, e.Error()), append(lines, text(e))
-		}
-		if strings.Join(parts, "\n") == err.Error() {
-			return strings.Join(lines, "\n")
-		}
+	if !errors.Is(err, errSaid) {
+		fmt.Fprintln(streams.Err, text(err))
 	}
-	p, ok := problem.As(err)
-	if !ok {
-		return err.Error()
-	}
-	context, _ := strings.CutSuffix(err.Error(), p.Error())
-	if context == err.Error() {
-		context = "" // the problem sums the error up
-	}
-	return context + p.Text()
+	return exitCode(err)
 }
 
 func newRoot(streams Streams) *cobra.Command {
@@ -115,8 +83,41 @@ func newRoot(streams Streams) *cobra.Command {
 		Version:       version(),
 	}
 	root.SetVersionTemplate("sequin {{.Version}}\n")
-	root.AddCommand(newServe(streams), newTail(streams), newCheck(streams), newVersion(streams))
+	a := newApp(streams)
+	a.globalFlags(root)
+	root.AddGroup(
+		&cobra.Group{ID: groupRun, Title: "Run:"},
+		&cobra.Group{ID: groupDeclare, Title: "Declare:"},
+		&cobra.Group{ID: groupWatch, Title: "Watch and repair:"},
+		&cobra.Group{ID: groupAccess, Title: "Access:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupRun, newServe(streams), newTail(streams))
+	add(groupDeclare, a.databasesCommand(), a.sinksCommand(), a.endpointsCommand(), a.functionsCommand(), a.retentionsCommand(), a.backfillsCommand())
+	add(groupAccess, a.contextCommand())
+	root.AddCommand(newVersion(streams))
+	for _, c := range root.Commands() {
+		keepUsage(c)
+	}
 	return root
+}
+
+// Groups of commands in the help.
+const (
+	groupRun     = "run"
+	groupDeclare = "declare"
+	groupWatch   = "watch"
+	groupAccess  = "access"
+)
+
+// Commands is the whole command, for the reference page.
+func Commands() *cobra.Command {
+	return newRoot(Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 }
 
 func newVersion(streams Streams) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
 	"os"
 	"strings"
@@ -18,6 +19,8 @@ import (
 	"github.com/sequinstream/sequin/internal/pgtest"
 	"github.com/sequinstream/sequin/test/harness"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
 	code := pgtest.Main(m)

@@ -6,6 +6,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -36,6 +37,9 @@ type Options struct {
 	Account   string            // acts in this account; the unix socket alone lets one choose
 	UserAgent string            // "" for Go's
 	Transport http.RoundTripper // instead of the network: Serve
+
+	// Waiting is called when a request is sent, and what it returns when it is over; for telling people. nil for nothing.
+	Waiting func() (over func())
 }
 
 // Client sends requests to one server.
@@ -135,6 +139,8 @@ type Request struct {
 	Body        any           // is sent as JSON; a json.RawMessage as it is
 	Timeout     time.Duration // from beginning to end; 0 for DefaultTimeout
 	MaxResponse int64         // 0 for DefaultResponse
+	Account     string        // instead of the options'
+	Quiet       bool          // does without Waiting
 }
 
 // Response is a good answer.
@@ -166,6 +172,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	req, err := c.request(deadline, r)
 	if err != nil {
 		return nil, err
+	}
+	if c.options.Waiting != nil && !r.Quiet {
+		defer c.options.Waiting()()
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
@@ -225,8 +234,8 @@ func (c *Client) request(ctx context.Context, r Request) (*http.Request, error) 
 	if c.options.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.options.Token)
 	}
-	if c.options.Account != "" {
-		req.Header.Set("X-Sequin-Account", c.options.Account)
+	if account := cmp.Or(r.Account, c.options.Account); account != "" {
+		req.Header.Set("X-Sequin-Account", account)
 	}
 	if c.options.UserAgent != "" {
 		req.Header.Set("User-Agent", c.options.UserAgent)

@@ -248,6 +248,21 @@ func TestNamesThatAreDirections(t *testing.T) {
 	require.Empty(t, asked)
 }
 
+func TestSomebodyHearsOfTheWait(t *testing.T) {
+	t.Parallel()
+	s, _ := serve(t, 200, nil, `{}`)
+	var heard []string
+	c := dial(t, client.Options{URL: s.URL, Waiting: func() func() {
+		heard = append(heard, "begins")
+		return func() { heard = append(heard, "ends") }
+	}})
+	_, err := c.Do(t.Context(), client.Request{Path: "/"})
+	require.NoError(t, err)
+	_, err = c.Do(t.Context(), client.Request{Path: "/", Quiet: true})
+	require.NoError(t, err)
+	require.Equal(t, []string{"begins", "ends"}, heard)
+}
+
 func TestTheSocket(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "sq") //nolint:usetesting // a socket's path must be short
@@ -266,6 +281,9 @@ func TestTheSocket(t *testing.T) {
 		var got map[string]string
 		require.NoError(t, c.Get(t.Context(), "/api/account", nil, &got))
 		require.Equal(t, map[string]string{"account": "acme", "path": "/api/account"}, got)
+		res, err := c.Do(t.Context(), client.Request{Path: "/api/account", Account: "other"})
+		require.NoError(t, err)
+		require.Contains(t, string(res.Body), "other")
 	}
 }
 
