@@ -98,7 +98,8 @@ func newRoot(streams Streams) *cobra.Command {
 		}
 	}
 	add(groupRun, newServe(streams), newTail(streams))
-	add(groupDeclare, a.databasesCommand(), a.sinksCommand(), a.endpointsCommand(), a.functionsCommand(), a.retentionsCommand(), a.backfillsCommand())
+	add(groupDeclare, a.configCommand(), a.databasesCommand(), a.sinksCommand(), a.endpointsCommand(), a.functionsCommand(), a.retentionsCommand(), a.backfillsCommand(), a.revisionsCommand())
+	add(groupWatch, a.auditCommand())
 	add(groupAccess, a.contextCommand())
 	root.AddCommand(newVersion(streams))
 	for _, c := range root.Commands() {
