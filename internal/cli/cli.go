@@ -99,8 +99,8 @@ func newRoot(streams Streams) *cobra.Command {
 	}
 	add(groupRun, newServe(streams), newTail(streams))
 	add(groupDeclare, a.configCommand(), a.databasesCommand(), a.sinksCommand(), a.endpointsCommand(), a.functionsCommand(), a.retentionsCommand(), a.backfillsCommand(), a.revisionsCommand())
-	add(groupWatch, a.auditCommand())
-	add(groupAccess, a.contextCommand())
+	add(groupWatch, a.messagesCommand(), a.auditCommand())
+	add(groupAccess, a.contextCommand(), a.accountCommand(), a.usersCommand(), a.tokensCommand())
 	root.AddCommand(newVersion(streams))
 	for _, c := range root.Commands() {
 		keepUsage(c)
