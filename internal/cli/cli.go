@@ -97,7 +97,7 @@ func newRoot(streams Streams) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, newServe(streams), newTail(streams))
+	add(groupRun, newServe(streams), newTail(streams), a.consumeCommand())
 	add(groupDeclare, a.configCommand(), a.databasesCommand(), a.sinksCommand(), a.endpointsCommand(), a.functionsCommand(), a.retentionsCommand(), a.backfillsCommand(), a.revisionsCommand())
 	add(groupWatch, a.messagesCommand(), a.auditCommand())
 	add(groupAccess, a.contextCommand(), a.accountCommand(), a.usersCommand(), a.tokensCommand())
