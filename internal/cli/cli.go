@@ -99,7 +99,7 @@ func newRoot(streams Streams) *cobra.Command {
 	}
 	add(groupRun, newServe(streams), newTail(streams), a.consumeCommand())
 	add(groupDeclare, a.configCommand(), a.databasesCommand(), a.sinksCommand(), a.endpointsCommand(), a.functionsCommand(), a.retentionsCommand(), a.backfillsCommand(), a.revisionsCommand())
-	add(groupWatch, a.messagesCommand(), a.auditCommand())
+	add(groupWatch, a.statusCommand(), a.messagesCommand(), a.auditCommand())
 	add(groupAccess, a.contextCommand(), a.accountCommand(), a.usersCommand(), a.tokensCommand())
 	root.AddCommand(newVersion(streams))
 	for _, c := range root.Commands() {
