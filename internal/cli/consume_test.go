@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -315,4 +316,41 @@ func TestConsumeEndsWhenItCannotBegin(t *testing.T) {
 			require.NotContains(t, errs, "worker-token")
 		})
 	}
+}
+
+// TestOfflineAdministration serves the operator's requests in this process when no server listens.
+func TestOfflineAdministration(t *testing.T) {
+	t.Parallel()
+	var opened []string
+	var closed atomic.Int32
+	f := newFakeHandler()
+	f.local = true
+	streams := cli.Streams{In: strings.NewReader("long enough\n"), OfflineHandler: func(dir string) (http.Handler, func() error, error) {
+		opened = append(opened, dir)
+		return f, func() error { closed.Add(1); return nil }, nil
+	}}
+	dir := t.TempDir()
+	var out, errs bytes.Buffer
+	streams.Out, streams.Err = &out, &errs
+	require.Equal(t, cli.ExitOK, cli.Main(t.Context(), streams, []string{"admin", "users", "set-password", "ops@acme.test", "--password-stdin", "--data-dir", dir}), errs.String())
+	require.Equal(t, []string{dir}, opened)
+	require.EqualValues(t, 1, closed.Load(), "what was done is closed before the command ends")
+	require.Contains(t, out.String(), "has a new password")
+	require.Equal(t, cli.ExitNotFound, cli.Main(t.Context(), streams, []string{"admin", "accounts", "delete", "nosuch", "--yes", "--data-dir", dir}))
+
+	streams.OfflineHandler = func(string) (http.Handler, func() error, error) {
+		return nil, nil, errors.New("the directory is locked")
+	}
+	require.Equal(t, cli.ExitError, cli.Main(t.Context(), streams, []string{"admin", "accounts", "list", "--data-dir", dir}))
+	require.Contains(t, errs.String(), "the directory is locked")
+
+	// A server that runs is asked instead.
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", dir+"/admin.sock")
+	require.NoError(t, err)
+	s := httptest.NewUnstartedServer(f)
+	s.Listener = l
+	s.Start()
+	t.Cleanup(s.Close)
+	require.Equal(t, cli.ExitOK, cli.Main(t.Context(), streams, []string{"admin", "accounts", "list", "--data-dir", dir}), errs.String())
+	require.True(t, slices.Contains(f.asked(), "GET /livez"))
 }
