@@ -353,13 +353,9 @@ func relocate(invalid *resource.InvalidError, s *config.Source) error {
 func (a *app) configSchema() *cobra.Command {
 	return &cobra.Command{
 		Use: "schema", Short: "Print the JSON Schema of sequin.yaml, for editors", Args: cobra.NoArgs,
-		RunE: a.call(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-			res, err := c.Do(cmd.Context(), client.Request{Path: client.Path("api", "config", "schema")})
-			if err != nil {
-				return err
-			}
+		RunE: func(*cobra.Command, []string) error {
 			a.output = formatJSON
-			return a.answer(res.Body, nil)
-		}),
+			return a.answer(config.Schema(), nil)
+		},
 	}
 }

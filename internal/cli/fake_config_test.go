@@ -16,9 +16,6 @@ import (
 
 // documents are plan, apply and export: sections of the document become the objects of the routes.
 func (f *fakeServer) documents() {
-	f.on("GET /api/config/schema", func(*http.Request, object) reply {
-		return ok(object{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "sequin.yaml"})
-	})
 	f.on("POST /api/config/plan", func(_ *http.Request, body object) reply {
 		changes, r, bad := f.plan(body)
 		if bad {
