@@ -36,6 +36,7 @@ var (
 		columns: []column{
 			{"NAME", "name"}, {"DATABASE", "database"}, {"TYPE", "destination.type"}, {"STATUS", "status"}, {"HEALTH", "health.status"}, {"ACTIONS", "actions"},
 		},
+		prepare: asShown,
 		example: "  sequin sinks create orders --set database=shop --set destination.type=sequin_stream --set 'source.include_tables=[\"public.orders\"]'\n" +
 			"  sequin sinks create -f sink.yaml",
 	}
@@ -69,6 +70,13 @@ var (
 		example: "  sequin retentions create -f audit.yaml",
 	}
 )
+
+// asShown takes out what show tells of a sink and nobody declares, so that what was shown can be changed and sent back.
+func asShown(object map[string]any, _ string) error {
+	delete(object, "health")
+	delete(object, "active_backfills")
+	return nil
+}
 
 func (a *app) databasesCommand() *cobra.Command {
 	k := databaseKind
