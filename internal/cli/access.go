@@ -25,7 +25,7 @@ var (
 // caller opens the client of a command: the server's, or the operator's socket.
 type caller func(run func(cmd *cobra.Command, c *client.Client, args []string) error) func(*cobra.Command, []string) error
 
-// identify finds the id behind a name in a list; an id is taken as it is.
+// identify finds the id behind a name in a list; an id is taken as it is. E-mail addresses are compared without case.
 func identify(ctx context.Context, c *client.Client, path, key, name, what string) (string, error) {
 	if isUUID(name) {
 		return name, nil
@@ -39,7 +39,7 @@ func identify(ctx context.Context, c *client.Client, path, key, name, what strin
 		return "", err
 	}
 	for _, o := range d.Data {
-		if strings.EqualFold(short(at(o, key)), name) {
+		if is := short(at(o, key)); is == name || key == "email" && strings.EqualFold(is, name) {
 			return short(at(o, "id")), nil
 		}
 	}
@@ -47,7 +47,7 @@ func identify(ctx context.Context, c *client.Client, path, key, name, what strin
 }
 
 func noneNamed(what, name string) error {
-	return &exitError{ExitNotFound, problem.New("named_not_found", "there is no %s %q", what, name).WithHint("list them; capital letters do not matter")}
+	return &exitError{ExitNotFound, problem.New("named_not_found", "there is no %s %q", what, name).WithHint("list them for their names")}
 }
 
 func (a *app) tokensCommand() *cobra.Command {

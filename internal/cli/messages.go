@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,27 +55,85 @@ func (a *app) sinkCommand(use, short string, args cobra.PositionalArgs, run func
 	return cmd
 }
 
-func (a *app) messagesList() *cobra.Command {
-	var page limitFlags
-	var state, table, key string
-	cmd := a.sinkCommand("list SINK", "List messages that are not delivered yet", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
-		q := page.query()
-		for name, value := range map[string]string{"state": state, "table": table, "key": key} {
-			if value != "" {
-				q.Set(name, value)
-			}
+// pageFlags choose a part of a sink's messages or dead letters.
+type pageFlags struct {
+	limit         int
+	after, before string
+	newest        bool
+	filters       map[string]*string // by the name of the flag and of the parameter
+}
+
+func (f *pageFlags) bind(cmd *cobra.Command) {
+	cmd.Flags().IntVarP(&f.limit, "limit", "n", 0, "how many at most (default what the server thinks fit)")
+	cmd.Flags().StringVar(&f.after, "after", "", "only what comes after this `seq`")
+	cmd.Flags().StringVar(&f.before, "before", "", "only what comes before this `seq`, the newest first")
+	cmd.Flags().BoolVar(&f.newest, "newest", false, "the newest first")
+	f.filters = map[string]*string{}
+	f.filter(cmd, "table", "table", "only those of this `table`: schema.table")
+	f.filter(cmd, "key", "key", "only those of the row with this primary `key`")
+}
+
+func (f *pageFlags) filter(cmd *cobra.Command, flag, parameter, help string) {
+	f.filters[parameter] = cmd.Flags().String(flag, "", help)
+}
+
+func (f *pageFlags) query() url.Values {
+	q := url.Values{}
+	if f.limit > 0 {
+		q.Set("limit", strconv.Itoa(f.limit))
+	}
+	for name, value := range f.filters {
+		if *value != "" {
+			q.Set(name, *value)
 		}
-		res, err := c.Do(cmd.Context(), client.Request{Path: sinkKind.path(args[0], "messages"), Query: q})
+	}
+	if f.after != "" {
+		q.Set("after", f.after)
+	}
+	if f.before != "" {
+		q.Set("before", f.before)
+	}
+	if f.newest {
+		q.Set("order", "desc")
+	}
+	return q
+}
+
+// onwards is the parameter that takes the next of a page.
+func (f *pageFlags) onwards() string {
+	if f.newest || f.before != "" {
+		return "before"
+	}
+	return "after"
+}
+
+// listPage lists one page. The server looks at a part of a long backlog at a time, so that a page without a match need not be the last one.
+func (a *app) listPage(cmd *cobra.Command, c *client.Client, path string, page *pageFlags, columns []column, empty string) error {
+	q := page.query()
+	for {
+		res, err := c.Do(cmd.Context(), client.Request{Path: path, Query: q})
 		if err != nil {
 			return err
 		}
-		return a.list(res.Body, messageColumns, "there are no such messages", "--after")
+		d, err := readData(res.Body)
+		if err != nil {
+			return err
+		}
+		if len(d.Data) > 0 || d.Next == nil {
+			return a.list(res.Body, columns, empty, "--"+page.onwards())
+		}
+		q.Set(page.onwards(), short(d.Next))
+	}
+}
+
+func (a *app) messagesList() *cobra.Command {
+	var page pageFlags
+	cmd := a.sinkCommand("list SINK", "List messages that are not delivered yet", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		return a.listPage(cmd, c, sinkKind.path(args[0], "messages"), &page, messageColumns, "there are no such messages")
 	})
 	cmd.Aliases = []string{"ls"}
-	page.bind(cmd, "after", "seq")
-	cmd.Flags().StringVar(&state, "state", "", "only those in this `state`: "+strings.Join(messageStates, ", "))
-	cmd.Flags().StringVar(&table, "table", "", "only those of this `table`")
-	cmd.Flags().StringVar(&key, "key", "", "only those of the row with this primary `key`")
+	page.bind(cmd)
+	page.filter(cmd, "state", "state", "only those in this `state`: "+strings.Join(messageStates, ", "))
 	completeWith(cmd, "state", messageStates...)
 	return cmd
 }
@@ -119,49 +179,90 @@ func (a *app) showMessage(cmd *cobra.Command, c *client.Client, path string) err
 	})
 }
 
-// choice is which messages a command is about.
+// choice is which messages a command is about: those that are named, or all that are described.
 type choice struct {
-	all                  bool
-	state, reason, table string
+	all                       bool
+	state, reason, table, key string
 }
 
-// body reads the choice: exactly one of names, a state, a reason, or all.
-func (f *choice) body(names []string) (map[string]any, error) {
-	given := map[string]any{}
-	if f.all {
-		given["all"] = true
+// maxNamed is how many messages one request may name.
+const maxNamed = 1000
+
+// bodies are the requests that say so.
+func (f *choice) bodies(names []string) ([]map[string]any, error) {
+	described := f.described()
+	if (len(names) > 0) == (len(described) > 0) {
+		return nil, usage("say which messages: name them by seq or ack id, or describe them with --all or the other flags")
 	}
-	if f.state != "" {
-		given["state"] = f.state
-	}
-	if f.reason != "" {
-		given["reason_code"] = f.reason
-	}
-	if f.table != "" {
-		given["table"] = f.table
+	if len(names) == 0 {
+		return []map[string]any{described}, nil
 	}
 	var seqs []json.Number
 	var ids []string
 	for _, name := range names {
-		if _, err := strconv.ParseUint(name, 10, 64); err == nil {
-			seqs = append(seqs, json.Number(strings.TrimLeft(name[:len(name)-1], "0")+name[len(name)-1:]))
-			continue
-		}
-		if !isUUID(name) {
+		n, err := strconv.ParseUint(name, 10, 63)
+		switch {
+		case err == nil:
+			seqs = append(seqs, json.Number(strconv.FormatUint(n, 10)))
+		case isUUID(name):
+			ids = append(ids, name)
+		default:
 			return nil, usage("%q is neither a seq nor an ack id", name)
 		}
-		ids = append(ids, name)
 	}
-	if len(seqs) > 0 {
-		given["seqs"] = seqs
+	var bodies []map[string]any
+	for part := range slices.Chunk(seqs, maxNamed) {
+		bodies = append(bodies, map[string]any{"seqs": part})
 	}
-	if len(ids) > 0 {
-		given["ack_ids"] = ids
+	for part := range slices.Chunk(ids, maxNamed) {
+		bodies = append(bodies, map[string]any{"ack_ids": part})
 	}
-	if len(given) != 1 {
-		return nil, usage("say which messages, in one way: by seq, by ack id, with --all, or with --state, --reason or --table where the command has it")
+	return bodies, nil
+}
+
+func (f *choice) described() map[string]any {
+	body := map[string]any{}
+	if f.all {
+		body["all"] = true
 	}
-	return given, nil
+	for name, value := range map[string]string{"state": f.state, "reason_code": f.reason, "table": f.table, "key": f.key} {
+		if value != "" {
+			body[name] = value
+		}
+	}
+	return body
+}
+
+func (f *choice) bind(cmd *cobra.Command, what string) {
+	cmd.Flags().BoolVar(&f.all, "all", false, "all "+what+" of the sink")
+	cmd.Flags().StringVar(&f.table, "table", "", "all of this `table`: schema.table")
+	cmd.Flags().StringVar(&f.key, "key", "", "all of the row with this primary `key`")
+}
+
+func (f *choice) bindState(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.state, "state", "", "all in this `state`: "+strings.Join(messageStates[:4], ", "))
+	completeWith(cmd, "state", messageStates[:4]...)
+}
+
+func (f *choice) bindReason(cmd *cobra.Command, when string) {
+	cmd.Flags().StringVar(&f.reason, "reason", "", when+"all with this `code` as their reason")
+}
+
+// describe says in words what is meant.
+func (f *choice) describe(names []string, what string) string {
+	if len(names) == 1 {
+		return "message " + names[0]
+	}
+	if len(names) > 1 {
+		return fmt.Sprintf("%d messages", len(names))
+	}
+	words := []string{"all", what}
+	for _, part := range [][2]string{{"in state", f.state}, {"with reason", f.reason}, {"of table", f.table}, {"with key", f.key}} {
+		if part[1] != "" {
+			words = append(words, part[0], part[1])
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 func isUUID(text string) bool {
@@ -183,22 +284,6 @@ func isUUID(text string) bool {
 	return true
 }
 
-func (f *choice) describe(names []string) string {
-	switch {
-	case f.all:
-		return "all messages"
-	case f.state != "":
-		return "all messages in state " + f.state
-	case f.reason != "":
-		return "all dead letters with reason " + f.reason
-	case f.table != "":
-		return "all dead letters of table " + f.table
-	case len(names) == 1:
-		return "message " + names[0]
-	}
-	return fmt.Sprintf("%d messages", len(names))
-}
-
 // missingText is one that was named and not settled, with the reason if there is one.
 func missingText(m any) string {
 	name, reason := short(at(m, "seq|ack_id")), short(at(m, "reason|error"))
@@ -208,113 +293,140 @@ func missingText(m any) string {
 	return strings.TrimSuffix(name+": "+reason, ": ")
 }
 
-// settle sends a choice to a route and tells how many it was.
-func (a *app) settle(cmd *cobra.Command, c *client.Client, sink, route, done string, body map[string]any) error {
-	parts := append([]string{sink}, strings.Split(route, "/")...)
-	res, err := c.Do(cmd.Context(), client.Request{Method: http.MethodPost, Path: sinkKind.path(parts...), Body: body, Timeout: connectTimeout})
+// settled is what became of a choice.
+type settled struct {
+	Success bool  `json:"success"`
+	Count   int64 `json:"count"`
+	Missing []any `json:"missing"`
+}
+
+// settle sends a choice to a route and tells how many it was. The server takes a long one in parts, and says where the next begins.
+func (a *app) settle(cmd *cobra.Command, c *client.Client, sink, route, done string, bodies []map[string]any) error {
+	path := sinkKind.path(append([]string{sink}, strings.Split(route, "/")...)...)
+	total := settled{Success: true, Missing: []any{}}
+	var err error
+	for _, body := range bodies {
+		if err = total.send(cmd, c, path, body); err != nil {
+			break
+		}
+	}
 	if err != nil {
+		if total.Count > 0 {
+			a.note("%d were %s before this:", total.Count, done)
+		}
 		return err
 	}
-	return a.answer(res.Body, func() error {
-		v, err := mapOf(res)
+	text, err := json.Marshal(total)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	if err := a.answer(text, func() error { return a.write(fmt.Sprintf("%d %s\n", total.Count, done)) }); err != nil {
+		return err
+	}
+	if len(total.Missing) == 0 {
+		return nil
+	}
+	for _, m := range total.Missing {
+		a.note("not %s", missingText(m))
+	}
+	return &exitError{ExitNotFound, fmt.Errorf("%d of those that were named were not %s", len(total.Missing), done)}
+}
+
+// send sends one body as often as there is a next part.
+func (s *settled) send(cmd *cobra.Command, c *client.Client, path string, body map[string]any) error {
+	for {
+		res, err := c.Do(cmd.Context(), client.Request{Method: http.MethodPost, Path: path, Body: body, Timeout: connectTimeout})
 		if err != nil {
 			return err
 		}
-		missing, _ := v["missing"].([]any)
-		count := short(v["count"])
-		if named, ok := body["seqs"].([]json.Number); ok && count == "" { // an answer without a count names those that are missing
-			count = strconv.Itoa(len(named) - len(missing))
+		var part struct {
+			Count   *int64 `json:"count"`
+			Missing []any  `json:"missing"`
+			Next    any    `json:"next"`
 		}
-		if err := a.write(clean(strings.TrimSpace(count+" "+done), false) + "\n"); err != nil {
+		if err := res.Decode(&part); err != nil {
 			return err
 		}
-		if len(missing) == 0 {
+		if part.Count == nil {
+			return noAnswer("count")
+		}
+		s.Count += *part.Count
+		s.Missing = append(s.Missing, part.Missing...)
+		if part.Next == nil {
 			return nil
 		}
-		for _, m := range missing {
-			a.note("not: %s", missingText(m))
-		}
-		return &exitError{ExitNotFound, fmt.Errorf("%d of those named were not %s", len(missing), done)}
-	})
+		body["after"] = part.Next
+	}
 }
 
 func (a *app) messagesRedeliver() *cobra.Command {
 	var which choice
 	cmd := a.sinkCommand("redeliver SINK [SEQ...]", "Deliver now what waits for a retry", cobra.MinimumNArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
-		body, err := which.body(args[1:])
+		bodies, err := which.bodies(args[1:])
 		if err != nil {
 			return err
 		}
-		return a.settle(cmd, c, args[0], "messages/redeliver", "redelivered", body)
+		return a.settle(cmd, c, args[0], "messages/redeliver", "redelivered", bodies)
 	})
-	which.bindStates(cmd)
+	which.bind(cmd, "messages")
+	which.bindState(cmd)
 	return cmd
-}
-
-func (f *choice) bindStates(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.all, "all", false, "all messages of the sink")
-	cmd.Flags().StringVar(&f.state, "state", "", "all in this `state`: "+strings.Join(messageStates, ", "))
-	completeWith(cmd, "state", messageStates...)
 }
 
 func (a *app) messagesDiscard() *cobra.Command {
 	var which choice
 	var yes, dead bool
 	cmd := a.sinkCommand("discard SINK [SEQ...]", "Give up messages, or with --dead dead letters, for good", cobra.MinimumNArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
-		body, err := which.body(args[1:])
+		bodies, err := which.bodies(args[1:])
 		if err != nil {
 			return err
 		}
-		route := "messages/discard"
+		route, what := "messages/discard", "messages"
 		switch {
 		case dead && which.state != "":
-			return usage("dead letters have no state; choose by seq, --reason or --all")
+			return usage("dead letters have no state; choose by seq or the other flags")
 		case dead:
-			route = "dead_letters/discard"
-		case which.reason != "" || which.table != "":
-			return usage("--reason and --table choose dead letters; add --dead")
+			route, what = "dead_letters/discard", "dead letters"
+		case which.reason != "":
+			return usage("--reason chooses dead letters; add --dead")
 		}
-		if err := a.certain(cmd.Context(), yes, fmt.Sprintf("discard %s of sink %q? They are never delivered.", which.describe(args[1:]), args[0])); err != nil {
+		if err := a.certain(cmd.Context(), yes, fmt.Sprintf("discard %s of sink %q? They are never delivered.", which.describe(args[1:], what), args[0])); err != nil {
 			return err
 		}
-		return a.settle(cmd, c, args[0], route, "discarded", body)
+		return a.settle(cmd, c, args[0], route, "discarded", bodies)
 	})
-	which.bindStates(cmd)
+	which.bind(cmd, "messages")
+	which.bindState(cmd)
+	which.bindReason(cmd, "with --dead: ")
 	cmd.Flags().BoolVar(&dead, "dead", false, "dead letters rather than messages that wait")
-	cmd.Flags().StringVar(&which.reason, "reason", "", "with --dead: all with this `code` as their reason")
-	cmd.Flags().StringVar(&which.table, "table", "", "with --dead: all of this `table`")
 	yesFlag(cmd, &yes)
 	return cmd
 }
 
 func (a *app) messagesDead() *cobra.Command {
-	var page limitFlags
+	var page pageFlags
 	cmd := a.sinkCommand("dead SINK [SEQ]", "List the dead letters of a sink, or show one", cobra.RangeArgs(1, 2), func(cmd *cobra.Command, c *client.Client, args []string) error {
 		path := sinkKind.path(args[0], "dead_letters")
 		if len(args) == 2 {
 			return a.showMessage(cmd, c, path+client.Path(args[1]))
 		}
-		res, err := c.Do(cmd.Context(), client.Request{Path: path, Query: page.query()})
-		if err != nil {
-			return err
-		}
-		return a.list(res.Body, deadColumns, "there are no dead letters", "--after")
+		return a.listPage(cmd, c, path, &page, deadColumns, "there are no dead letters")
 	})
-	page.bind(cmd, "after", "seq")
+	page.bind(cmd)
+	page.filter(cmd, "reason", "reason_code", "only those with this `code` as their reason")
 	return cmd
 }
 
 func (a *app) messagesRedrive() *cobra.Command {
 	var which choice
 	cmd := a.sinkCommand("redrive SINK [SEQ...]", "Deliver dead letters again, out of order", cobra.MinimumNArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
-		body, err := which.body(args[1:])
+		bodies, err := which.bodies(args[1:])
 		if err != nil {
 			return err
 		}
-		return a.settle(cmd, c, args[0], "dead_letters/redrive", "redriven", body)
+		return a.settle(cmd, c, args[0], "dead_letters/redrive", "redriven", bodies)
 	})
-	cmd.Flags().BoolVar(&which.all, "all", false, "all dead letters of the sink")
-	cmd.Flags().StringVar(&which.reason, "reason", "", "all with this `code` as their reason")
-	cmd.Flags().StringVar(&which.table, "table", "", "all of this `table`")
+	which.bind(cmd, "dead letters")
+	which.bindReason(cmd, "")
 	return cmd
 }

@@ -171,6 +171,17 @@ func TestAnInterruptAtAQuestionDoesNothing(t *testing.T) {
 	require.Len(t, f.table("sinks"), 1)
 }
 
+func TestTheEndOfTheInputIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	f := withSink(t)
+	s := onTerminal(t, f, t.TempDir(), 80, "sinks", "delete", "orders")
+	s.sees("[y/N]")
+	s.types("\x04")
+	s.ends(cli.ExitError)
+	s.sees("nothing was answered, and nothing was done")
+	require.Len(t, f.table("sinks"), 1)
+}
+
 func TestAPasswordIsNotSeen(t *testing.T) {
 	t.Parallel()
 	f, home := newFake(t), t.TempDir()

@@ -95,7 +95,12 @@ func (a *app) ask(ctx context.Context, question string) (string, error) {
 		return "", errNobody
 	}
 	_, _ = fmt.Fprint(a.streams.Err, question+" ")
-	return a.readLine(ctx)
+	answer, err := a.readLine(ctx)
+	if errors.Is(err, io.EOF) {
+		a.note("")
+		err = errors.New("nothing was answered, and nothing was done")
+	}
+	return answer, err
 }
 
 // confirm asks a question whose answer is y or n; anything else is n.
