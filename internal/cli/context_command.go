@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -43,9 +44,9 @@ func (a *app) contextCommand() *cobra.Command {
 	}
 	edit.bind(editCmd)
 	editCmd.Flags().BoolVar(&edit.force, "force", false, "do not ask")
-	one := func(use, short string, aliases []string, run func(context.Context, string) error, question string) *cobra.Command {
+	one := func(use, about string, aliases []string, run func(context.Context, string) error, question string) *cobra.Command {
 		return &cobra.Command{
-			Use: use + " [name]", Short: short, Aliases: aliases, Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeContexts,
+			Use: use + " [name]", Short: about, Aliases: aliases, Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeContexts,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				name, err := a.contextArg(cmd.Context(), args, question)
 				if err != nil {
@@ -56,11 +57,13 @@ func (a *app) contextCommand() *cobra.Command {
 		}
 	}
 	ls := &cobra.Command{Use: "ls", Short: "List the contexts", Aliases: []string{"list"}, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return a.contextList() }}
+	info := one("info", "Show a context; its token is masked", []string{"show"}, a.contextInfo, "show which context?")
+	a.outputFlag(ls)
+	a.outputFlag(info)
 	return group("context", "Keep servers and their tokens under names",
 		"A context is a server's address and token under a name, in ~/.sequin/contexts, in the original's format. One of them is selected, and used\n"+
 			"when neither --context nor --url nor SEQUIN_URL names a server.",
-		addCmd, ls,
-		one("info", "Show a context; its token is masked", []string{"show"}, a.contextInfo, "show which context?"),
+		addCmd, ls, info,
 		one("select", "Select the context to use", nil, a.contextSelect, "select which context?"),
 		editCmd,
 		one("rm", "Remove a context", []string{"remove"}, a.contextRemove, "remove which context?"),
@@ -202,6 +205,7 @@ func (a *app) contextList() error {
 		return nil
 	}
 	t := table{head: []string{"NAME", "HOSTNAME", "TLS", "DEFAULT"}}
+	shown := []json.RawMessage{}
 	for _, name := range names {
 		c, err := store.load(name)
 		if err != nil {
@@ -213,8 +217,13 @@ func (a *app) contextList() error {
 			selected = "✓"
 		}
 		t.add(c.Name, c.Hostname, strconv.FormatBool(c.TLS), selected)
+		shown = append(shown, c.shown())
 	}
-	return a.printTable(&t)
+	body, err := json.Marshal(map[string]any{"data": shown})
+	if err != nil {
+		return fmt.Errorf("encode the contexts: %w", err)
+	}
+	return a.answer(body, func() error { return a.printTable(&t) })
 }
 
 func (a *app) contextInfo(_ context.Context, name string) error {
@@ -226,7 +235,7 @@ func (a *app) contextInfo(_ context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return a.printTable(&table{rows: contextRows(&c)})
+	return a.answer(c.shown(), func() error { return a.printTable(&table{rows: contextRows(&c)}) })
 }
 
 func contextRows(c *savedContext) [][]cell {

@@ -243,5 +243,16 @@ func (s contextStore) names() ([]string, error) {
 	return names, nil
 }
 
+// shown is the context as it may be printed: with its token masked.
+func (c *savedContext) shown() json.RawMessage {
+	hidden := *c
+	hidden.APIToken = masked(c.APIToken)
+	text, err := json.Marshal(hidden) //nolint:gosec // G117: it is masked
+	if err != nil {                   // cannot happen: it was read from JSON
+		return json.RawMessage("null")
+	}
+	return text
+}
+
 // masked hides a token and tells its length.
 func masked(token string) string { return string(bytes.Repeat([]byte("*"), len(token))) }

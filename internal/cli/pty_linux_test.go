@@ -3,6 +3,8 @@ package cli_test
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -310,6 +312,22 @@ func TestATableFitsTheTerminal(t *testing.T) {
 		require.LessOrEqual(t, len([]rune(plain)), 60, "%q", plain)
 	}
 	require.Contains(t, s.text(), "\x1b[1mNAME\x1b[0m", "headings are bold on a terminal")
+}
+
+func TestAWaitIsShownAndTakenBack(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	seen := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-seen
+		f.ServeHTTP(w, r)
+	}))
+	t.Cleanup(slow.Close)
+	s := onTerminal(t, f, t.TempDir(), 80, "sinks", "list", "--url", slow.URL)
+	s.sees("waiting for the server")
+	close(seen)
+	s.ends(cli.ExitOK)
+	s.sees("\r\x1b[Kthere are no sinks")
 }
 
 func TestStatusWatchesUntilInterrupted(t *testing.T) {
