@@ -16,5 +16,5 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE) // a reader of our output that goes away is an error of the write, so that commands clean up
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
-	os.Exit(cli.Main(ctx, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Reload: reload}, os.Args[1:]))
+	os.Exit(cli.Main(ctx, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Reload: reload, OfflineHandler: cli.Offline}, os.Args[1:]))
 }
