@@ -105,7 +105,9 @@ func (o *admin) withServer(options client.Options, run func(*client.Client) erro
 	if o.streams.OfflineHandler != nil && o.url == "" {
 		away, ok := errors.AsType[*client.UnreachableError](probe())
 		if ok && away.NotRunning() {
-			return o.offline(options, run)
+			if err := o.offline(options, run); !errors.Is(err, errNoDataDir) {
+				return err
+			}
 		}
 	}
 	c, err := client.New(options)

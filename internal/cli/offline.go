@@ -10,16 +10,17 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sequinstream/sequin/internal/config"
-	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/server"
 )
+
+// errNoDataDir says that there is no server and nothing that one has left.
+var errNoDataDir = errors.New("no data directory")
 
 // Offline opens a data directory whose server does not run, with the vault keys of the environment: the operator can see and change what is
 // stored, and it takes effect with the next start. It makes no directory.
 func Offline(dataDir string) (handler http.Handler, closeDir func() error, err error) {
 	if _, err := os.Stat(filepath.Join(dataDir, "FORMAT")); errors.Is(err, os.ErrNotExist) {
-		return nil, nil, problem.New("server_not_running", "the server does not run, and %s is no data directory", dataDir).
-			WithHint("start the server, or name its data directory with --data-dir or SEQUIN_DATA_DIR")
+		return nil, nil, errNoDataDir
 	}
 	settings := config.NewServer()
 	flags := pflag.NewFlagSet("offline", pflag.ContinueOnError)
