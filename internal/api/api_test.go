@@ -24,6 +24,7 @@ import (
 	"github.com/sequinstream/sequin/internal/auth"
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/shape"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -100,11 +101,13 @@ func (f *fakeStream) Settle(_ context.Context, results []consumer.Result) error 
 
 var errUnencodable = errors.New("cannot be built")
 
-func (f *fakeStream) AppendMessage(dst []byte, d *consumer.Delivery) ([]byte, error) {
-	if d.ID == "bad" {
-		return append(dst, "half a mess"...), errUnencodable
-	}
-	return append(dst, d.ID...), nil
+func (f *fakeStream) Shape(ctx context.Context, b *shape.Batch) {
+	shape.Each(func(dst []byte, d *consumer.Delivery) ([]byte, error) {
+		if d.ID == "bad" {
+			return append(dst, "half a mess"...), errUnencodable
+		}
+		return append(dst, d.ID...), nil
+	}, nil)(ctx, b)
 }
 
 func (f *fakeStream) lastOptions(t *testing.T) consumer.ReceiveOptions {

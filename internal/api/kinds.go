@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/sequinstream/sequin/internal/config"
@@ -89,13 +90,25 @@ func endpointKind() *kind[resource.HTTPEndpoint] {
 	}
 }
 
-// functionKind are the functions. No sink can name one yet, so none is in use.
+// functionKind are the functions.
 func functionKind() *kind[resource.Function] {
 	return &kind[resource.Function]{
 		name: control.KindFunction, entity: entityFunction, section: "functions", base: "/api/functions", created: http.StatusOK,
 		of:     func(s *resource.Set) *[]resource.Function { return &s.Functions },
 		meta:   func(x *resource.Function) (*string, *resource.Meta) { return &x.Name, &x.Meta },
 		update: config.UpdateFunction, form: config.FormFunction, deleted: deletedID,
+		users: func(set *resource.Set, name string) []string {
+			var users []string
+			for i := range set.Sinks {
+				if slices.Contains(set.Sinks[i].Functions(), name) {
+					users = append(users, "sink "+set.Sinks[i].Name)
+				}
+			}
+			return users
+		},
+		inUse: func(name string, users []string) error {
+			return badRequest("function_in_use", "function %q is used by %s", name, someOf(users)).hint("detach it there first, or delete those")
+		},
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/shape"
 )
 
 // Streams finds the sinks that are pulled: those with a destination of type sequin_stream. Others are not found.
@@ -24,8 +26,8 @@ type Streams interface {
 type Stream interface {
 	// Name is the sink's name.
 	Name() string
-	// AppendMessage appends the message as JSON.
-	AppendMessage(dst []byte, d *consumer.Delivery) ([]byte, error)
+	// Shape makes the messages as JSON.
+	Shape(ctx context.Context, b *shape.Batch)
 
 	// Receive leases up to Max messages, durably, and waits for the first one as long as it is told. A paused or disabled sink has none.
 	Receive(ctx context.Context, o consumer.ReceiveOptions) ([]*consumer.Delivery, error)
@@ -34,7 +36,8 @@ type Stream interface {
 	Nack(ctx context.Context, ids []string, delay time.Duration) error
 	// Extend makes leases end this long from now (0: the sink's own time) and returns the ids that are not leased any more.
 	Extend(ctx context.Context, ids []string, lease time.Duration) (gone []string, err error)
-	// Settle gives back what was received and never sent (Release), and makes a dead letter of what cannot be encoded (Reject).
+	// Settle gives back what was received and never sent (Release), makes a dead letter of what can never be made a message (Reject), tries again
+	// later what cannot be made one now (Retry), and is done with what is not wanted after all (Done).
 	Settle(ctx context.Context, results []consumer.Result) error
 }
 
@@ -92,6 +95,9 @@ func (a *API) receive(w http.ResponseWriter, r *request) error {
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
+	batch, _ := batches.Get().(*shape.Batch)
+	defer batches.Put(batch)
+	defer batch.End()
 	for deadline := time.Now().Add(o.Wait); ; o.Wait = max(0, time.Until(deadline)) {
 		deliveries, err := a.poll(r.Context(), s, o)
 		if err != nil {
@@ -101,7 +107,7 @@ func (a *API) receive(w http.ResponseWriter, r *request) error {
 			a.giveBack(r.Context(), s, deliveries)
 			return nil
 		}
-		sent, err := a.encode(r.Context(), s, buf, deliveries)
+		sent, err := a.encode(r.Context(), s, buf, batch, deliveries)
 		if err != nil {
 			return err
 		}
@@ -109,7 +115,7 @@ func (a *API) receive(w http.ResponseWriter, r *request) error {
 			a.write(w, http.StatusOK, *buf)
 			return nil
 		}
-		// All of them became dead letters: go on with those behind.
+		// None of them could be sent: go on with those behind.
 	}
 }
 
@@ -152,38 +158,38 @@ func (a *API) giveBack(ctx context.Context, s Stream, deliveries []*consumer.Del
 	}
 }
 
-// reject makes a dead letter.
-func (a *API) reject(ctx context.Context, s Stream, d *consumer.Delivery, cause error) error {
+// settleUnsent records what became of messages that are not sent. It does not depend on the client, who may be gone.
+func (a *API) settleUnsent(ctx context.Context, s Stream, results []consumer.Result) error {
+	if len(results) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	return s.Settle(ctx, []consumer.Result{{Delivery: d, Outcome: consumer.Reject, Err: cause}})
+	return s.Settle(ctx, results)
 }
 
-// encode writes the reply into buf and tells how many messages it has. Those that cannot be built become dead letters, those that do not fit
-// are given back.
-func (a *API) encode(ctx context.Context, s Stream, buf *[]byte, deliveries []*consumer.Delivery) (sent int, err error) {
+var batches = sync.Pool{New: func() any { return new(shape.Batch) }}
+
+// encode writes the reply into buf and tells how many messages it has. Those that cannot be made are settled as failures, those that are not wanted
+// after all as done, and those that do not fit are given back.
+func (a *API) encode(ctx context.Context, s Stream, buf *[]byte, batch *shape.Batch, deliveries []*consumer.Delivery) (sent int, err error) {
+	batch.Begin(deliveries)
+	s.Shape(ctx, batch)
+	if ctx.Err() != nil {
+		a.giveBack(ctx, s, deliveries)
+		return 0, nil //nolint:nilerr // nobody is there to tell
+	}
+	var unsent []consumer.Result
+	blocked := map[string]bool{} // groups with a message that has to be tried again
 	b := (*buf)[:0]
 	b = append(b, `{"data":[`...)
 	for i, d := range deliveries {
-		start := len(b)
-		if sent > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, `{"ack_id":"`...)
-		b = append(b, d.AckID...)
-		b = append(b, `","deliver_count":`...)
-		b = strconv.AppendInt(b, int64(d.Attempt), 10)
-		b = append(b, `,"data":`...)
-		var cause error
-		if b, cause = s.AppendMessage(b, d); cause != nil {
-			b = b[:start]
-			if err := a.reject(ctx, s, d, cause); err != nil {
-				a.giveBack(ctx, s, deliveries)
-				return 0, err
-			}
+		if r, out := unsentResult(&batch.Items[i], d, blocked); out {
+			unsent = append(unsent, r)
 			continue
 		}
-		b = append(b, '}')
+		start := len(b)
+		b = appendReceived(b, d, batch.Body(i), sent > 0)
 		if sent > 0 && len(b) > a.limits.ResponseBytes {
 			b = b[:start]
 			a.giveBack(ctx, s, deliveries[i:])
@@ -193,7 +199,45 @@ func (a *API) encode(ctx context.Context, s Stream, buf *[]byte, deliveries []*c
 	}
 	b = append(b, "]}"...)
 	*buf = b
+	if err := a.settleUnsent(ctx, s, unsent); err != nil {
+		a.giveBack(ctx, s, deliveries)
+		return 0, err
+	}
 	return sent, nil
+}
+
+// unsentResult is the outcome of a message that is not sent; false for one that is.
+func unsentResult(it *shape.Item, d *consumer.Delivery, blocked map[string]bool) (consumer.Result, bool) {
+	r := consumer.Result{Delivery: d, Err: it.Err}
+	switch {
+	case d.Group != "" && blocked[d.Group]:
+		r.Outcome, r.Err = consumer.Release, nil
+	case it.Err != nil && it.Final:
+		r.Outcome = consumer.Reject
+	case it.Err != nil:
+		r.Outcome = consumer.Retry
+		if d.Group != "" {
+			blocked[d.Group] = true
+		}
+	case it.Skip:
+		r.Outcome = consumer.Done
+	default:
+		return r, false
+	}
+	return r, true
+}
+
+func appendReceived(b []byte, d *consumer.Delivery, body []byte, behind bool) []byte {
+	if behind {
+		b = append(b, ',')
+	}
+	b = append(b, `{"ack_id":"`...)
+	b = append(b, d.AckID...)
+	b = append(b, `","deliver_count":`...)
+	b = strconv.AppendInt(b, int64(d.Attempt), 10)
+	b = append(b, `,"data":`...)
+	b = append(b, body...)
+	return append(b, '}')
 }
 
 // receiveOptions reads the parameters. batch_size is the older name and wins.

@@ -26,7 +26,7 @@ var levels = [][]string{
 	{"cli"},
 	{"server"},
 	{"api", "reconcile", "delivery", "capture"},
-	{"control"},
+	{"control", "shape"},
 	{"store", "vault", "consumer", "changelog", "postgres", "sink", "health", "metrics", "auth", "config", "client"},
 	{"engine", "filter", "where", "transform", "route", "message", "backoff"},
 	{"cdc", "resource"},

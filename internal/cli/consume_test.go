@@ -25,6 +25,7 @@ import (
 	"github.com/sequinstream/sequin/internal/cli"
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/shape"
 )
 
 // queueStream is a stream in memory behind the real pull API: what is received is leased until it is settled.
@@ -49,8 +50,10 @@ func newQueue(n int) *queueStream {
 
 func (q *queueStream) Name() string { return "orders" }
 
-func (q *queueStream) AppendMessage(dst []byte, d *consumer.Delivery) ([]byte, error) {
-	return fmt.Appendf(dst, "{\"record\": {\"id\": %d},\n \"action\": \"insert\"}", d.Seq), nil
+func (q *queueStream) Shape(ctx context.Context, b *shape.Batch) {
+	shape.Each(func(dst []byte, d *consumer.Delivery) ([]byte, error) {
+		return fmt.Appendf(dst, "{\"record\": {\"id\": %d},\n \"action\": \"insert\"}", d.Seq), nil
+	}, nil)(ctx, b)
 }
 
 func (q *queueStream) Receive(ctx context.Context, o consumer.ReceiveOptions) ([]*consumer.Delivery, error) {

@@ -93,7 +93,7 @@ func TestDocumentMistakesOverWhatIsStored(t *testing.T) {
 		{"a slot that is taken", "databases: [{name: x, hostname: DB.internal, port: 6543, database: d, slot_name: slot, publication_name: p}]", "databases[0].slot.name conflicting_keys"},
 		{"another destination", "change_retentions: [{name: audit, destination_table_name: other}]", "change_retentions[0].destination_table_name cannot_change"},
 		{"another source database", "change_retentions: [{name: audit, source_database: other}]", "change_retentions[0].source_database cannot_change, change_retentions[0].source_database unknown_reference"},
-		{"a function on a sink", "sinks: [{name: orders, transform: shape}]", "sinks[0].transform not_in_this_version"},
+		{"a function on a sink", "sinks: [{name: orders, transform: nothing}]", "sinks[0].transform unknown_reference"},
 		{"a backfill", "sinks: [{name: orders, initial_backfill: [{table: t}]}]", "sinks[0].initial_backfill not_in_this_version"},
 		{"a token for a sink of nobody", "api_tokens: [{name: a, scopes: ['consume:orders', 'consume:none']}]", "api_tokens[0].scopes[1] unknown_reference"},
 		{"both names of a section", "functions: []\ntransforms: []", "transforms conflicting_keys"},

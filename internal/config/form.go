@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+
 	"github.com/sequinstream/sequin/internal/resource"
 )
 
@@ -212,11 +214,21 @@ func FormSink(s *resource.Sink, o FormOptions) []byte {
 		if o.API || t.GroupColumns != nil {
 			texts(table, "group_column_names", t.GroupColumns)
 		}
+		table.unless(false, "where", t.Where)
 		return table.bytes()
 	})
 	b.raw("destination", formDestination(&s.Destination, o))
-	for _, key := range []string{"filter", "transform", "routing", "enrichment"} {
-		b.string(key, "none")
+	for _, f := range []struct{ key, name string }{{"filter", s.Filter}, {"transform", s.Transform}, {"routing", s.Routing}, {"enrichment", s.Enrichment}} {
+		b.string(f.key, cmp.Or(f.name, "none"))
+	}
+	b.unless(false, "where", s.Where)
+	if len(s.Routes) > 0 {
+		list(b, "route", s.Routes, func(r resource.Route) []byte {
+			route := newObject(o)
+			route.unless(false, "where", r.Where)
+			route.any("to", r.To)
+			return route.bytes()
+		})
 	}
 	b.integer("batch_size", int64(s.BatchSize))
 	b.string("timestamp_format", string(s.TimestampFormat))

@@ -23,7 +23,8 @@ func (d *decoder) sink(path string, n *node, stored *resource.Sink) resource.Sin
 	f.pace(&s, &def)
 	f.format(&s, &def)
 	choice(f, "start", &s.Start, def.Start, resource.Starts())
-	f.sinkLater()
+	f.shaping(&s)
+	f.later("backfills", "initial_backfill")
 	f.ignore("id", "inserted_at", "updated_at", "account_id", "replication_slot_id", "sequence_id", "health")
 	f.retired("backfills are not part of a sink's declaration", "active_backfill", "active_backfills")
 	f.retired("every sink delivers each change", "message_kind")
@@ -32,13 +33,6 @@ func (d *decoder) sink(path string, n *node, stored *resource.Sink) resource.Sin
 	f.retired("groups are spread without partitions", "partition_count")
 	f.close()
 	return s
-}
-
-// sinkLater refuses what a sink cannot have yet.
-func (f *fields) sinkLater() {
-	f.later("functions", "transform", "filter", "routing", "enrichment")
-	f.later("filters", "where")
-	f.later("backfills", "initial_backfill")
 }
 
 // sinkDatabase reads which database the sink is of. That is decided once: a position in one log means nothing in another.
@@ -173,6 +167,7 @@ func (f *fields) grouping(s, def *resource.Sink) {
 		if t.texts("group_column_names", &table.GroupColumns, nil); len(table.GroupColumns) == 0 {
 			table.GroupColumns = nil
 		}
+		t.condition("where", &table.Where)
 		t.close()
 		tables = append(tables, table)
 	}) {

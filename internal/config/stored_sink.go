@@ -30,6 +30,17 @@ type storedSink struct {
 	Start              string            `json:"start"`
 	AckCommit          string            `json:"ack_commit"`
 	Concurrency        int               `json:"concurrency"`
+	Where              string            `json:"where"`
+	Filter             string            `json:"filter"`
+	Transform          string            `json:"transform"`
+	Enrichment         string            `json:"enrichment"`
+	Routing            string            `json:"routing"`
+	Routes             []storedRoute     `json:"routes"`
+}
+
+type storedRoute struct {
+	Where string          `json:"where"`
+	To    json.RawMessage `json:"to"`
 }
 
 type storedSource struct {
@@ -42,6 +53,7 @@ type storedSource struct {
 type storedSinkTable struct {
 	Name         storedTable `json:"name"`
 	GroupColumns []string    `json:"group_columns"`
+	Where        string      `json:"where"`
 }
 
 type storedDestination struct {
@@ -71,7 +83,7 @@ func storedSinkOf(s *resource.Sink) *storedSink {
 			IncludeTables: storedTables(s.Source.IncludeTables), ExcludeTables: storedTables(s.Source.ExcludeTables),
 		},
 		Tables: converted(s.Tables, func(t resource.SinkTable) storedSinkTable {
-			return storedSinkTable{storedTable(t.Name), t.GroupColumns}
+			return storedSinkTable{storedTable(t.Name), t.GroupColumns, t.Where}
 		}),
 		Actions:     converted(s.Actions, func(a resource.Action) string { return string(a) }),
 		Destination: storedDestination{Type: string(s.Destination.Type), Webhook: storedWebhook(s.Destination.Webhook)},
@@ -80,6 +92,8 @@ func storedSinkOf(s *resource.Sink) *storedSink {
 		MessageGrouping: string(s.MessageGrouping), Annotations: s.Annotations,
 		AckWait: s.AckWait, MaxRetryCount: s.MaxRetryCount, MaxAckPending: s.MaxAckPending, MaxWaiting: s.MaxWaiting,
 		LoadSheddingPolicy: string(s.LoadSheddingPolicy), Start: string(s.Start), AckCommit: string(s.AckCommit), Concurrency: s.Concurrency,
+		Where: s.Where, Filter: s.Filter, Transform: s.Transform, Enrichment: s.Enrichment, Routing: s.Routing,
+		Routes: converted(s.Routes, func(r resource.Route) storedRoute { return storedRoute(r) }),
 	}
 }
 
@@ -91,7 +105,7 @@ func (s *storedSink) resource() resource.Sink {
 			IncludeTables: tableNames(s.Source.IncludeTables), ExcludeTables: tableNames(s.Source.ExcludeTables),
 		},
 		Tables: converted(s.Tables, func(t storedSinkTable) resource.SinkTable {
-			return resource.SinkTable{Name: resource.TableName(t.Name), GroupColumns: t.GroupColumns}
+			return resource.SinkTable{Name: resource.TableName(t.Name), GroupColumns: t.GroupColumns, Where: t.Where}
 		}),
 		Actions:     converted(s.Actions, func(a string) resource.Action { return resource.Action(a) }),
 		Destination: resource.Destination{Type: resource.DestinationType(s.Destination.Type), Webhook: resource.Webhook(s.Destination.Webhook)},
@@ -101,5 +115,7 @@ func (s *storedSink) resource() resource.Sink {
 		AckWait: s.AckWait, MaxRetryCount: s.MaxRetryCount, MaxAckPending: s.MaxAckPending, MaxWaiting: s.MaxWaiting,
 		LoadSheddingPolicy: resource.LoadSheddingPolicy(s.LoadSheddingPolicy), Start: resource.Start(s.Start), AckCommit: resource.AckCommit(s.AckCommit),
 		Concurrency: s.Concurrency,
+		Where:       s.Where, Filter: s.Filter, Transform: s.Transform, Enrichment: s.Enrichment, Routing: s.Routing,
+		Routes: converted(s.Routes, func(r storedRoute) resource.Route { return resource.Route{Where: r.Where, To: orNone(r.To)} }),
 	}
 }

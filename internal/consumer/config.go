@@ -71,6 +71,22 @@ type Deps struct {
 	Rand *rand.Rand
 }
 
+// Conditions tell which changes of each table are wanted, beyond the table and the action. They are safe for concurrent use.
+type Conditions interface {
+	// Of is the condition on the changes of a relation, nil for none. An error says that it cannot be told now: the consumer reads no further
+	// and asks again from time to time, at once when Changed was closed.
+	Of(relation *cdc.Relation) (Condition, error)
+	// Changed is closed when Of may answer otherwise than before.
+	Changed() <-chan struct{}
+	// String is what was declared: conditions with the same text want the same.
+	String() string
+}
+
+// Condition judges the changes of one relation. An error is the failure of that one message.
+type Condition interface {
+	Matches(c *cdc.Change) (bool, error)
+}
+
 // GroupMode says what the messages of one group have in common.
 type GroupMode string
 
@@ -99,6 +115,7 @@ type Config struct {
 	Name          string
 	Source        filter.Source
 	Actions       []string
+	Where         Conditions // nil for none
 	Grouping      Grouping
 	Status        Status
 	Push          bool          // Take and Settle; else Receive and Ack

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 )
@@ -65,6 +66,9 @@ func (c *Consumer) read(ctx context.Context, picks []pick, maxBytes int) ([]*Del
 		err := l.add(ctx, p)
 		switch {
 		case err == nil:
+		case errors.Is(err, errUnwanted):
+			c.skip(p)
+			continue
 		case lost(err):
 			c.lose(ctx, p, err)
 			continue
@@ -87,6 +91,23 @@ func (c *Consumer) read(ctx context.Context, picks []pick, maxBytes int) ([]*Del
 	return out, nil
 }
 
+// errUnwanted reports a message that waited while the condition changed, and that the new one does not want.
+var errUnwanted = errors.New("change does not meet the condition any more")
+
+// judge asks the condition again: it may have changed since the message was scanned, and what made it fail may be over. A message that a
+// person had redriven goes out unless the condition still fails.
+func (l *loader) judge(d *Delivery) error {
+	if l.plan.where == nil || d.Change == nil || d.Change.Relation == nil {
+		return nil
+	}
+	ok, failure, unknown := l.plan.matches(l.sight.of(l.plan, d.Change.Relation), d.Change)
+	d.Refused = errors.Join(failure, unknown)
+	if d.Refused == nil && !ok && !d.Redriven {
+		return errUnwanted
+	}
+	return nil
+}
+
 // add appends one delivery.
 func (l *loader) add(ctx context.Context, p pick) error {
 	d := Delivery{Seq: p.seq, Attempt: p.attempt, generation: l.place.generation}
@@ -104,12 +125,18 @@ func (l *loader) add(ctx context.Context, p pick) error {
 		}
 		d.Redriven, d.Payload = true, dead.Payload
 		d.Change, d.Size = change, dead.Size
+		if err := l.judge(&d); err != nil {
+			return err
+		}
 		l.addText(p, func(dst []byte) []byte { return append(dst, dead.ID...) }, func(dst []byte) []byte { return append(dst, dead.Group...) })
 	} else {
 		if err != nil {
 			return err
 		}
 		d.Change, d.Size = change, change.Size
+		if err := l.judge(&d); err != nil {
+			return err
+		}
 		l.addText(p, func(dst []byte) []byte { return appendDeliveryID(dst, change, l.place.generation) }, func(dst []byte) []byte {
 			if change.Relation == nil {
 				return dst
@@ -142,6 +169,21 @@ func appendDeliveryID(dst []byte, change *cdc.Change, generation uint32) []byte 
 		dst = strconv.AppendUint(append(dst, ":g"...), uint64(generation), 10)
 	}
 	return dst
+}
+
+// skip makes a picked message done without delivery.
+func (c *Consumer) skip(p pick) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flying(p.seq, p.attempt, p.redrive != nil) == nil {
+		return
+	}
+	c.stats.delivered--
+	c.stats.filtered++
+	c.complete(p.seq)
+	c.schedule(time.Now().Add(settleDelay))
+	c.wakeScan()
+	c.dispatch()
 }
 
 // lose records that a message cannot be read any more and goes on without it.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -35,6 +36,7 @@ type mark struct {
 // plan turns the declared filter and grouping into a decision per relation. A plan never changes; an update of the consumer makes another.
 type plan struct {
 	filter    *filter.Filter
+	where     Conditions
 	grouping  Grouping
 	skipBelow cdc.LSN
 	skipEpoch uint32
@@ -52,7 +54,7 @@ func newPlan(cfg Config, place cursorRecord) (*plan, error) {
 		return nil, err
 	}
 	return &plan{
-		filter: f, grouping: cfg.Grouping, skipBelow: place.skipBelow, skipEpoch: place.skipEpoch, rels: map[*cdc.Relation]*relPlan{},
+		filter: f, where: cfg.Where, grouping: cfg.Grouping, skipBelow: place.skipBelow, skipEpoch: place.skipEpoch, rels: map[*cdc.Relation]*relPlan{},
 	}, nil
 }
 
@@ -98,8 +100,42 @@ type relPlan struct {
 	insert, update, delete, truncate bool
 	read                             bool
 	mode                             GroupMode
+	where                            atomic.Pointer[relWhere]
 	key                              keyPlan // as chosen, or row
 	row                              keyPlan // what tells the rows of the table apart
+}
+
+// relWhere keeps the condition on a relation once it was told.
+type relWhere struct{ condition Condition }
+
+// condition is the condition on the relation's changes.
+func (p *plan) condition(r *relPlan) (Condition, error) {
+	if p.where == nil || r.rel == nil {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if known := r.where.Load(); known != nil {
+		return known.condition, nil
+	}
+	c, err := p.where.Of(r.rel)
+	if err != nil {
+		return nil, err
+	}
+	r.where.Store(&relWhere{c})
+	return c, nil
+}
+
+// matches judges a change that is wanted by its table and action. A change that was too big to keep has no row to judge by, and matches.
+// unknown says that the condition itself cannot be told now, failure that it cannot be evaluated for this change.
+func (p *plan) matches(r *relPlan, c *cdc.Change) (ok bool, failure, unknown error) {
+	condition, err := p.condition(r)
+	if err != nil {
+		return false, nil, err
+	}
+	if condition == nil || c.TooBig {
+		return true, nil, nil
+	}
+	ok, err = condition.Matches(c)
+	return ok, err, nil
 }
 
 func newRelPlan(p *plan, rel *cdc.Relation) *relPlan {
@@ -165,15 +201,24 @@ func (r *relPlan) wants(op cdc.Op) bool {
 	return false
 }
 
-// classify decides about one change. buf is scratch space.
-func (p *plan) classify(c *cdc.Change, s *sight, buf []byte) (mark, []byte) {
+// classify decides about one change. buf is scratch space. One whose condition fails is let through: it fails when it is handed out. The
+// error says that there is no telling yet.
+func (p *plan) classify(c *cdc.Change, s *sight, buf []byte) (mark, []byte, error) {
 	m := mark{seq: c.Seq}
 	if c.Relation == nil || (c.Position.LSN < p.skipBelow && c.Position.Epoch == p.skipEpoch) {
-		return m, buf
+		return m, buf, nil
 	}
 	r := s.of(p, c.Relation)
 	if !r.wants(c.Op) {
-		return m, buf
+		return m, buf, nil
+	}
+	if p.where != nil {
+		switch ok, failure, unknown := p.matches(r, c); {
+		case unknown != nil:
+			return m, buf, unknown
+		case !ok && failure == nil:
+			return m, buf, nil
+		}
 	}
 	m.oid = c.Relation.OID
 	switch {
@@ -188,7 +233,7 @@ func (p *plan) classify(c *cdc.Change, s *sight, buf []byte) (mark, []byte) {
 	default:
 		buf = r.group(c, &m, buf)
 	}
-	return m, buf
+	return m, buf, nil
 }
 
 // group finds the group or groups of a row change. When the key cannot be known (the server did not send it), the change becomes a fence:

@@ -180,8 +180,8 @@ func (c *Consumer) Nack(ctx context.Context, ids []string, delay time.Duration) 
 	for _, id := range parsed {
 		if e := c.leased(id); e != nil {
 			c.stats.nacked++
-			c.noteFailure(now, nackCause)
-			c.fail(e, at, nackCause)
+			c.noteFailure(now, NackCause)
+			c.fail(e, at, NackCause)
 		}
 	}
 	wait := c.durably()
@@ -190,7 +190,8 @@ func (c *Consumer) Nack(ctx context.Context, ids []string, delay time.Duration) 
 	return c.await(ctx, wait)
 }
 
-const nackCause = "the worker gave the message back (nack)"
+// NackCause is the error of a message that its worker gave back: the worker's business, and no sign that something is broken.
+const NackCause = "the worker gave the message back (nack)"
 
 // Extend renews leases, durably, to end after visibility from now. It returns the ids that are not leased any more.
 func (c *Consumer) Extend(ctx context.Context, ids []string, visibility time.Duration) (gone []string, err error) {

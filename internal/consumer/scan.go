@@ -22,11 +22,26 @@ type scanner struct {
 	buf   []byte
 	read  logReader // for what waited behind a fence
 	seqs  []uint64
+
+	untold <-chan struct{} // a condition cannot be told: closed when that may have changed
+}
+
+// waitForCondition waits until the condition on a table may be told.
+func (s *scanner) waitForCondition(ctx context.Context, cause error) {
+	c := s.c
+	c.mu.Lock()
+	if c.stats.whereErr == nil || c.stats.whereErr.Error() != cause.Error() {
+		c.logger.WarnContext(ctx, "the condition on a table cannot be told; messages from there on wait", "error", cause)
+	}
+	c.stats.whereErr = cause
+	c.mu.Unlock()
+	pause(ctx, c.scanWake, s.untold, scanRetry)
 }
 
 func (c *Consumer) scan(ctx context.Context) {
 	s := &scanner{c: c, read: logReader{log: c.log}}
 	for ctx.Err() == nil {
+		s.untold = nil
 		changed := c.log.Changed()
 		c.mu.Lock()
 		t := c.nextRefeed()
@@ -46,6 +61,8 @@ func (c *Consumer) scan(ctx context.Context) {
 		case err == nil:
 		case errors.Is(err, ErrEnd):
 			pause(ctx, c.scanWake, changed, 0)
+		case s.untold != nil:
+			s.waitForCondition(ctx, err)
 		case ctx.Err() == nil:
 			c.logger.ErrorContext(ctx, "change log cannot be read", "seq", at, "error", err)
 			c.mu.Lock()
@@ -128,36 +145,39 @@ func (s *scanner) forward(ctx context.Context, at, epoch uint64) error {
 	}
 	for changes = changes[at-first:]; len(changes) > 0; {
 		n := min(len(changes), scanChunk)
-		if !s.admit(changes[:n], epoch) {
-			return nil
+		if more, err := s.admit(changes[:n], epoch); err != nil || !more {
+			return err
 		}
 		changes = changes[n:]
 	}
 	return nil
 }
 
-// admit judges a few changes and admits them, and reports whether the scan may go on with this segment.
-func (s *scanner) admit(changes []cdc.Change, epoch uint64) bool {
+// admit judges a few changes and admits them, and reports whether the scan may go on with this segment. After an error those before the change
+// that could not be judged are admitted.
+func (s *scanner) admit(changes []cdc.Change, epoch uint64) (more bool, err error) {
 	c := s.c
 	c.mu.Lock()
 	plan := c.plan
 	c.mu.Unlock()
-	s.judge(plan, changes)
+	if err = s.judge(plan, changes); len(s.marks) == 0 {
+		return false, err
+	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.epoch != epoch || c.plan != plan || c.cfg.Status == Disabled {
-		return false
+		return false, nil
 	}
-	c.stats.logErr = nil
+	c.stats.logErr, c.stats.whereErr = nil, err
 	for i := range s.marks {
 		m := &s.marks[i]
 		if m.seq < c.next {
-			return false // somebody moved the frontier
+			return false, nil // somebody moved the frontier
 		}
 		if i&15 == 0 && c.bound() != "" {
 			c.dispatch()
-			return false
+			return false, nil
 		}
 		c.next = m.seq + 1
 		switch {
@@ -174,16 +194,32 @@ func (s *scanner) admit(changes []cdc.Change, epoch uint64) bool {
 	c.ages.note(changes[0].Seq, changes[0].CommitTime)
 	c.dispatch()
 	c.progress()
-	return true
+	return err == nil, err
 }
 
-func (s *scanner) judge(p *plan, changes []cdc.Change) {
+// judge makes the marks of changes, up to the first that cannot be judged yet.
+func (s *scanner) judge(p *plan, changes []cdc.Change) error {
 	s.marks = s.marks[:0]
 	for i := range changes {
-		var m mark
-		m, s.buf = p.classify(&changes[i], &s.sight, s.buf)
+		m, err := s.classify(p, &changes[i])
+		if err != nil {
+			return err
+		}
 		s.marks = append(s.marks, m)
 	}
+	return nil
+}
+
+func (s *scanner) classify(p *plan, change *cdc.Change) (mark, error) {
+	var untold <-chan struct{}
+	if p.where != nil {
+		untold = p.where.Changed()
+	}
+	m, buf, err := p.classify(change, &s.sight, s.buf)
+	if s.buf = buf; err != nil {
+		s.untold = untold
+	}
+	return m, err
 }
 
 // passGap goes on after what the log has lost.
@@ -246,7 +282,9 @@ func (s *scanner) refeed(ctx context.Context, t *table) error {
 		m := mark{seq: seq, fate: fateLost}
 		switch {
 		case err == nil:
-			m, s.buf = plan.classify(change, &s.sight, s.buf)
+			if m, err = s.classify(plan, change); err != nil {
+				return err
+			}
 		case !lost(err):
 			return err
 		}

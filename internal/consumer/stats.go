@@ -44,6 +44,7 @@ type Stats struct {
 	Bounded     Bound      // waits at a bound: yellow
 	StateError  string     // the state cannot be written: nothing becomes durable
 	LogError    string     // the log cannot be read
+	WhereError  error      // the condition on a table cannot be told: nothing is read beyond its change; red
 	LastError   string     // of a delivery
 	LastErrorAt time.Time
 	FailingFrom time.Time // the first failure since the last success; zero after a success
@@ -67,6 +68,7 @@ type counters struct {
 	lastError                string
 	lastErrorAt, failingFrom time.Time
 	stateErr, logErr         error
+	whereErr                 error
 }
 
 func (c *Consumer) noteSuccess() { c.stats.failingFrom = time.Time{} }
@@ -89,7 +91,7 @@ func (c *Consumer) Stats() Stats {
 		Ready: c.readyN, InFlight: c.inFlightN, WaitingRetry: c.retryN, Waiting: c.waiting, BlockedGroups: c.blockedGroups, Receiving: c.receiving,
 		DeadLetters: c.deadCount, DeadLetterBytes: c.deadBytes, OldestDead: c.deadOldest, Redriving: len(c.redrives),
 		Gaps: c.gaps, LastGap: c.lastGap, Stopped: c.stopReason, Bounded: c.bound(),
-		StateError: errorText(n.stateErr), LogError: errorText(n.logErr),
+		StateError: errorText(n.stateErr), LogError: errorText(n.logErr), WhereError: n.whereErr,
 		LastError: n.lastError, LastErrorAt: n.lastErrorAt, FailingFrom: n.failingFrom,
 		Delivered: n.delivered, Redelivered: n.redelivered, Acked: n.acked, Nacked: n.nacked, Expired: n.expired, Filtered: n.filtered,
 		DeadLettered: n.deadLettered, Discarded: n.discarded, Matched: n.matched, MatchedBytes: n.matchedBytes,

@@ -247,7 +247,7 @@ func (s *survey) judge(p *plan) {
 			continue
 		}
 		if it.passes = s.filter.passes(it.change); it.passes {
-			it.mark, s.buf = p.classify(it.change, &s.sight, s.buf)
+			it.mark, s.buf, _ = p.classify(it.change, &s.sight, s.buf) // one that cannot be judged yet is not scanned yet either
 		}
 	}
 }

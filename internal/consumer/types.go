@@ -48,6 +48,7 @@ type Delivery struct {
 	Change   *cdc.Change // nil for a redriven message whose change is no longer retained
 	Payload  []byte      // redriven messages only: the body as it was dead-lettered, if it could be built
 	Size     int         // bytes of the change on the wire
+	Refused  error       // the condition cannot be evaluated for this change: to be settled as a failure, not delivered
 
 	generation uint32
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // Update puts a new configuration in force, durably where it must be. Messages in flight stay in flight. A filter holds from the next
-// message scanned: what waits already and does not match any more is still delivered, and what was skipped stays skipped. Another grouping
-// holds for everything that is not in flight. Identity and start position cannot change.
+// message scanned: what waits already and does not match any more is still delivered, and what was skipped stays skipped. A condition is asked
+// again when a message is handed out, so it holds for what waits too. Another grouping holds for everything that is not in flight. Identity and start position cannot change.
 func (c *Consumer) Update(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -45,10 +45,10 @@ func (c *Consumer) update(cfg Config, resume func()) (*batch, error) {
 		return nil, err
 	}
 	c.cfg = cfg
-	filtered := !reflect.DeepEqual(old.Source, cfg.Source) || !sameSet(old.Actions, cfg.Actions)
+	filtered := !reflect.DeepEqual(old.Source, cfg.Source) || !sameSet(old.Actions, cfg.Actions) || conditionsText(old.Where) != conditionsText(cfg.Where)
 	regrouped := !reflect.DeepEqual(old.Grouping, cfg.Grouping)
 	if filtered || regrouped {
-		c.plan = plan
+		c.plan, c.stats.whereErr = plan, nil
 	}
 	if filtered {
 		// After a restart the messages above the cursor are scanned again: what the old filter skipped must stay skipped.
@@ -66,6 +66,13 @@ func (c *Consumer) update(cfg Config, resume func()) (*batch, error) {
 	c.dispatch()
 	wake(c.scanWake)
 	return c.durably(), nil
+}
+
+func conditionsText(w Conditions) string {
+	if w == nil {
+		return ""
+	}
+	return w.String()
 }
 
 func sameSet(a, b []string) bool {

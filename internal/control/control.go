@@ -30,6 +30,7 @@ type Deps struct {
 	Vault  *vault.Keyring
 	Tokens *auth.Tokens // kept in step with the stored tokens
 	Source Source
+	Shapes Shapes
 	// Runtime makes what runs match what is declared: one set for each account. It is called after a change was written; what it cannot do at
 	// once is its own to report and to try again.
 	Runtime func(ctx context.Context, sets []*resource.Set) error
@@ -42,6 +43,8 @@ type Source interface {
 	Check(ctx context.Context, db *resource.Database) error
 	// Tables lists the tables with their columns.
 	Tables(ctx context.Context, db *resource.Database) ([]Table, error)
+	// CheckConditions compiles conditions for the tables as they are now. There is a verdict for each.
+	CheckConditions(ctx context.Context, db *resource.Database, conditions []Condition) ([]Verdict, error)
 	// Effects tells what starting to read the database would create in it.
 	Effects(ctx context.Context, db *resource.Database) ([]string, error)
 }
@@ -51,6 +54,15 @@ type Table struct {
 	Name      resource.TableName
 	Columns   []string
 	Published bool // by the database's publication
+	Partition bool // of another table, under whose name its changes usually come
+}
+
+// Shapes checks what is to be done with messages, as far as no database is needed for that.
+type Shapes interface {
+	// CheckSink checks where a sink's messages go and what they become. The paths of mistakes begin at the sink.
+	CheckSink(set *resource.Set, sink *resource.Sink) []resource.Mistake
+	// CheckFunction compiles a function. The error is a *problem.Error if the mistake is the function's.
+	CheckFunction(ctx context.Context, f *resource.Function) (warnings []string, err error)
 }
 
 // Plane holds what every account declares.
@@ -59,6 +71,7 @@ type Plane struct {
 	vault   *vault.Keyring
 	tokens  *auth.Tokens
 	source  Source
+	shapes  Shapes // nil for no checks
 	runtime func(ctx context.Context, sets []*resource.Set) error
 	logger  *slog.Logger
 
@@ -91,7 +104,7 @@ type version struct {
 // Open reads what is stored.
 func Open(ctx context.Context, deps Deps) (*Plane, error) {
 	p := &Plane{
-		store: deps.Store, vault: deps.Vault, tokens: deps.Tokens, source: deps.Source, runtime: deps.Runtime, logger: deps.Logger,
+		store: deps.Store, vault: deps.Vault, tokens: deps.Tokens, source: deps.Source, shapes: deps.Shapes, runtime: deps.Runtime, logger: deps.Logger,
 		accounts: map[string]*account{}, passwords: auth.NewPasswords(),
 	}
 	if p.logger == nil {

@@ -105,9 +105,14 @@ func (p *Plane) prepare(ctx context.Context, a *account, e Edit) (Result, *resou
 		return Result{Set: next}, nil, err
 	}
 	result := Result{Set: next, Revision: was.revision.Number, Changes: changes}
+	warnings, err := p.checkShapes(ctx, next, changes)
+	result.Warnings = warnings
+	if err != nil {
+		return result, nil, err
+	}
 	if e.CheckSource {
 		warnings, err := p.checkSource(ctx, next, changes, e.Await)
-		result.Warnings = warnings
+		result.Warnings = append(result.Warnings, warnings...)
 		if err != nil {
 			return result, nil, err
 		}

@@ -26,10 +26,14 @@ func renames(was, next *resource.Set) {
 			*at = name
 		}
 	}
-	databases, endpoints := renamed(KindDatabase), renamed(KindEndpoint)
+	databases, endpoints, functions := renamed(KindDatabase), renamed(KindEndpoint), renamed(KindFunction)
 	for i := range next.Sinks {
-		follow(databases, &next.Sinks[i].Database)
-		follow(endpoints, &next.Sinks[i].Destination.Webhook.HTTPEndpoint)
+		s := &next.Sinks[i]
+		follow(databases, &s.Database)
+		follow(endpoints, &s.Destination.Webhook.HTTPEndpoint)
+		for _, name := range []*string{&s.Filter, &s.Transform, &s.Enrichment, &s.Routing} {
+			follow(functions, name)
+		}
 	}
 	for i := range next.ChangeRetentions {
 		follow(databases, &next.ChangeRetentions[i].SourceDatabase)

@@ -42,7 +42,7 @@ func (p *Plane) checkSource(ctx context.Context, next *resource.Set, changes []C
 			continue
 		}
 		db, ok := next.Database(sink.Database)
-		if !ok || !namesTables(sink) {
+		if !ok || !namesTables(sink) && !conditional(sink) {
 			continue
 		}
 		known, asked := tables[db.Name]
@@ -58,6 +58,10 @@ func (p *Plane) checkSource(ctx context.Context, next *resource.Set, changes []C
 		}
 		more, mistakes := unknownTables(fmt.Sprintf("sinks[%d]", i), sink, known)
 		warnings = append(warnings, more...)
+		if len(mistakes) == 0 && conditional(sink) {
+			more, mistakes = p.checkConditions(ctx, fmt.Sprintf("sinks[%d]", i), db, sink, known)
+			warnings = append(warnings, more...)
+		}
 		if len(mistakes) > 0 {
 			return warnings, &resource.InvalidError{Mistakes: mistakes}
 		}
@@ -88,10 +92,13 @@ func transient(err error) bool {
 	return ok && t.Temporary()
 }
 
+// sourceKeys are those of a sink's keys that have to do with what its database has.
+var sourceKeys = []string{"source", "tables", "database", "where", "route", "actions"}
+
 func touched(changes []Change, sink *resource.Sink) bool {
 	return slices.ContainsFunc(changes, func(c Change) bool {
 		return c.Kind == KindSink && c.Name == sink.Name && c.Action != ActionDelete &&
-			(c.Action == ActionCreate || slices.Contains(c.Changed, "source") || slices.Contains(c.Changed, "tables") || slices.Contains(c.Changed, "database"))
+			(c.Action == ActionCreate || slices.ContainsFunc(c.Changed, func(key string) bool { return slices.Contains(sourceKeys, key) }))
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/delivery"
+	"github.com/sequinstream/sequin/internal/shape"
 	"github.com/sequinstream/sequin/internal/sink"
 	"github.com/sequinstream/sequin/internal/sink/webhook"
 )
@@ -66,7 +67,7 @@ func BenchmarkWebhook(b *testing.B) {
 				}
 				p, err := delivery.New(delivery.Options{Source: e, Settings: delivery.Settings{
 					Sink: openWebhook(b, c, sink.Env{}), Atomicity: webhook.Definition.Atomicity(c), BatchSize: size, Workers: workers,
-					Encode: func(dst []byte, _ *consumer.Delivery) ([]byte, error) { return append(dst, body...), nil },
+					Shape: shape.Each(func(dst []byte, _ *consumer.Delivery) ([]byte, error) { return append(dst, body...), nil }, nil),
 				}})
 				require.NoError(b, err)
 				ctx, cancel := context.WithCancel(b.Context())

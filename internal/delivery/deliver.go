@@ -1,12 +1,12 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/consumer"
@@ -20,14 +20,13 @@ func (p *Push) deliver(delivering, settling context.Context, gen *generation, ba
 	}
 	work := takeParcel(batch)
 	defer work.giveBack()
-	if err := work.build(gen.Encode, p.logger); err != nil {
-		p.record(Attempt{Unbuilt: len(work.results), Err: err}, time.Now())
+	if n, err := work.build(delivering, gen.Shape); err != nil {
+		p.record(Attempt{Unbuilt: n, Err: err}, time.Now())
 	}
 	for start := 0; start < len(work.messages); {
-		end := part(work.messages, start, gen)
+		end := work.part(start, gen)
 		if !p.deliverPart(delivering, gen, work, start, end) {
-			work.releaseFrom(end) // in their order again, behind what failed
-			break
+			end = work.passOver(end)
 		}
 		start = end
 		if start < len(work.messages) {
@@ -41,11 +40,16 @@ func (p *Push) deliver(delivering, settling context.Context, gen *generation, ba
 	return p.settle(settling, work.results)
 }
 
-// part is the end of the part that begins at start. A batch whose parts fail together is all one part, until it fails: a message that was
-// tried before is tried again among a tenth as many, then a hundredth, so that the one at fault soon stands alone and the others get past.
-func part(messages []sink.Message, start int, gen *generation) int {
+// part is the end of the part that begins at start: what goes to one place. A batch whose parts fail together is all one part, until it fails:
+// a message that was tried before is tried again among a tenth as many, then a hundredth, so that the one at fault soon stands alone and the
+// others get past.
+func (p *parcel) part(start int, gen *generation) int {
+	messages := p.messages
 	if gen.Atomicity == sink.PerMessage {
 		return len(messages)
+	}
+	if i := slices.IndexFunc(p.cuts, func(cut int) bool { return cut > start }); i >= 0 {
+		messages = messages[:p.cuts[i]]
 	}
 	limit := gen.BatchSize
 	for end := start; end < len(messages); end++ {
@@ -195,30 +199,4 @@ func (p *Push) outcome(delivering context.Context, gen *generation, err error, n
 		result.Outcome = consumer.Reject
 	}
 	return result
-}
-
-// ordered completes the result of messages[i] by the rule of its group: what comes behind a message that has to be tried again was not
-// delivered, whatever the sink tried.
-func (p *parcel) ordered(i int, r consumer.Result) consumer.Result {
-	m := &p.messages[i]
-	r.Delivery = p.batch[p.of[i]]
-	if m.Group != "" && r.Outcome != consumer.Done {
-		if p.failed[m.Group] {
-			return consumer.Result{Delivery: r.Delivery, Outcome: consumer.Release}
-		}
-		if r.Outcome == consumer.Retry || r.Outcome == consumer.Release {
-			p.failed[m.Group] = true
-		}
-	}
-	if r.Outcome == consumer.Reject {
-		r.Payload = bytes.Clone(m.Body) // the body's memory goes to the next batch
-	}
-	return r
-}
-
-// releaseFrom gives back messages[start:].
-func (p *parcel) releaseFrom(start int) {
-	for i := start; i < len(p.messages); i++ {
-		p.results = append(p.results, consumer.Result{Delivery: p.batch[p.of[i]], Outcome: consumer.Release})
-	}
 }

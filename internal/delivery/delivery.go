@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/shape"
 	"github.com/sequinstream/sequin/internal/sink"
 )
 
@@ -26,14 +27,11 @@ type Source interface {
 	Settle(ctx context.Context, results []consumer.Result) error
 }
 
-// Encoder appends the body of a message to dst. An error means that it cannot be built at all.
-type Encoder func(dst []byte, d *consumer.Delivery) ([]byte, error)
-
 // Settings is what can be replaced while a Push runs.
 type Settings struct {
 	Sink       sink.Sink
 	Atomicity  sink.Atomicity
-	Encode     Encoder
+	Shape      shape.Shaper
 	BatchSize  int           // messages at most; 0 for 1
 	BatchBytes int           // bytes of a batch on the wire, at most; 0 for DefaultBatchBytes
 	Linger     time.Duration // how long an incomplete batch waits while others are delivered (batch_timeout_ms); 0 for DefaultLinger, negative for not at all
@@ -55,8 +53,8 @@ const settleGrace = 5 * time.Second
 func DefaultWorkers() int { return min(max(2*runtime.GOMAXPROCS(0), 10), 80) }
 
 func (s Settings) withDefaults() (Settings, error) {
-	if s.Sink == nil || s.Encode == nil {
-		return s, errors.New("a push needs a sink and an encoder")
+	if s.Sink == nil || s.Shape == nil {
+		return s, errors.New("a push needs a sink and a shaper")
 	}
 	if s.BatchSize <= 0 {
 		s.BatchSize = 1

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/delivery"
+	"github.com/sequinstream/sequin/internal/shape"
 	"github.com/sequinstream/sequin/internal/sink"
 )
 
@@ -207,8 +208,8 @@ func pass(d time.Duration) {
 // start runs a push until the test ends or stop is called.
 func start(t *testing.T, o delivery.Options) (p *delivery.Push, stop func() error) {
 	t.Helper()
-	if o.Settings.Encode == nil {
-		o.Settings.Encode = encode
+	if o.Settings.Shape == nil {
+		o.Settings.Shape = shape.Each(encode, nil)
 	}
 	o.Name = "test"
 	p, err := delivery.New(o)

@@ -13,7 +13,7 @@ import (
 type Attempt struct {
 	Accepted int           // messages
 	Failed   int           // messages that were tried in vain
-	Unbuilt  int           // messages that could not be built: dead letters; the other fields are then zero
+	Unbuilt  int           // messages that could not be made; the other fields are then zero
 	Bytes    int           // of all bodies that were tried
 	Latency  time.Duration // of the call
 	// Waited is how long the oldest message had been committed when the call began, among those tried for the first time; 0 if none was.

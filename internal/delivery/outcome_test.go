@@ -11,10 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/delivery"
-	"github.com/sequinstream/sequin/internal/message"
+	"github.com/sequinstream/sequin/internal/shape"
 	"github.com/sequinstream/sequin/internal/sink"
 )
 
@@ -105,7 +104,7 @@ func TestMessagesThatCannotBeBuiltAreRejected(t *testing.T) {
 		var delivered []uint64
 		_, stop := start(t, delivery.Options{Source: q, Logger: slog.New(slog.NewTextHandler(&log, nil)), Settings: delivery.Settings{
 			Atomicity: sink.Atomic, BatchSize: 10,
-			Encode: func(dst []byte, d *consumer.Delivery) ([]byte, error) {
+			Shape: shape.Each(func(dst []byte, d *consumer.Delivery) ([]byte, error) {
 				switch d.Seq {
 				case 2:
 					return append(dst, "half of it"...), errDown
@@ -113,7 +112,7 @@ func TestMessagesThatCannotBeBuiltAreRejected(t *testing.T) {
 					panic("a bug")
 				}
 				return encode(dst, d)
-			},
+			}, slog.New(slog.NewTextHandler(&log, nil))),
 			Sink: to(func(_ context.Context, batch []sink.Message) error {
 				for _, m := range batch {
 					delivered = append(delivered, seqOf(m))
@@ -128,7 +127,7 @@ func TestMessagesThatCannotBeBuiltAreRejected(t *testing.T) {
 		require.ErrorIs(t, q.dead[0].Err, errDown)
 		require.ErrorContains(t, q.dead[1].Err, "a bug")
 		require.Nil(t, q.dead[0].Payload)
-		require.Contains(t, log.String(), "encode") // the stack is in the log
+		require.Contains(t, log.String(), "outcome_test.go") // the stack is in the log
 	})
 }
 
@@ -207,42 +206,4 @@ func TestOneBadMessageDoesNotSpoilItsBatchForLong(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestShapes(t *testing.T) {
-	t.Parallel()
-	kept := &consumer.Delivery{Payload: []byte(`{"kept":true}`), Redriven: true}
-	body, err := delivery.Shape{}.Encode([]byte("x"), kept)
-	require.NoError(t, err)
-	require.Equal(t, `x{"kept":true}`, string(body))
-
-	kept.Payload = []byte(`{"record":{"a":1},"metadata":{"x":{}}}`)
-	body, err = delivery.Shape{}.Encode(nil, kept)
-	require.NoError(t, err)
-	require.Equal(t, `{"record":{"a":1},"metadata":{"x":{},"redriven":true}}`, string(body))
-	again, err := delivery.Shape{}.Encode(nil, &consumer.Delivery{Payload: body, Redriven: true})
-	require.NoError(t, err)
-	require.Equal(t, string(body), string(again))
-	body, err = delivery.Shape{RecordOnly: true}.Encode(nil, kept)
-	require.NoError(t, err)
-	require.Equal(t, string(kept.Payload), string(body))
-
-	_, err = delivery.Shape{}.Encode(nil, &consumer.Delivery{Redriven: true})
-	require.ErrorContains(t, err, "no longer retained")
-
-	relation := &cdc.Relation{OID: 1, Schema: "public", Name: "t", Columns: []cdc.Column{{Name: "id", AttNum: 1, Type: cdc.Type{Kind: cdc.KindInt}}}, PrimaryKey: []int{0}}
-	change := &cdc.Change{Seq: 1, Op: cdc.OpInsert, Relation: relation, New: cdc.Tuple("\x00\x01t\x00\x00\x00\x017")}
-	tail := message.NewTail(message.Database{ID: "d", Name: "db"}, message.Consumer{ID: "c", Name: "cons"})
-	shape := delivery.Shape{Tail: tail}
-	body, err = shape.Encode(nil, &consumer.Delivery{Change: change})
-	require.NoError(t, err)
-	require.Contains(t, string(body), `"record":{"id":7}`)
-	require.NotContains(t, string(body), "redriven")
-	body, err = shape.Encode(nil, &consumer.Delivery{Change: change, Redriven: true, Payload: []byte("old")})
-	require.NoError(t, err)
-	require.Contains(t, string(body), `"redriven":true`)
-	shape.RecordOnly = true
-	body, err = shape.Encode(nil, &consumer.Delivery{Change: change})
-	require.NoError(t, err)
-	require.JSONEq(t, `{"id":7}`, string(body))
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/delivery"
+	"github.com/sequinstream/sequin/internal/shape"
 	"github.com/sequinstream/sequin/internal/sink"
 )
 
@@ -285,7 +286,7 @@ func TestStopLetsDeliveriesFinish(t *testing.T) {
 		require.Equal(t, []string{"1 done", "2 done", "3 done"}, q.outcomes()[:3])
 		require.ElementsMatch(t, []string{"4 release", "5 release"}, q.outcomes()[3:])
 		require.True(t, closed)
-		require.Error(t, p.Update(delivery.Settings{Sink: to(nil), Encode: encode}))
+		require.Error(t, p.Update(delivery.Settings{Sink: to(nil), Shape: shape.Each(encode, nil)}))
 	})
 }
 
@@ -325,7 +326,7 @@ func TestUpdateInPlace(t *testing.T) {
 		old, next := destination("old", 10*time.Second), destination("new", time.Second)
 		p, stop := start(t, delivery.Options{Source: q, Settings: delivery.Settings{Workers: 4, Sink: old}})
 		synctest.Wait() // three out, one worker waits in Take
-		require.NoError(t, p.Update(delivery.Settings{Workers: 2, BatchSize: 5, Sink: next, Encode: encode}))
+		require.NoError(t, p.Update(delivery.Settings{Workers: 2, BatchSize: 5, Sink: next, Shape: shape.Each(encode, nil)}))
 		q.read(func() {
 			for _, d := range letters("defghi") {
 				d.Seq += 3
@@ -345,7 +346,7 @@ func TestUpdateInPlace(t *testing.T) {
 		require.Equal(t, "old closed", log[9], "after its last delivery")
 
 		// The same sink again, other sizes: it stays open. More workers start.
-		require.NoError(t, p.Update(delivery.Settings{Workers: 6, Sink: next, Encode: encode}))
+		require.NoError(t, p.Update(delivery.Settings{Workers: 6, Sink: next, Shape: shape.Each(encode, nil)}))
 		q.read(func() {
 			for _, d := range letters("jklmno") {
 				d.Seq += 9
@@ -372,7 +373,7 @@ func TestUpdateEndsAPause(t *testing.T) {
 		})}})
 		synctest.Wait()
 		require.Error(t, p.Status().Away)
-		require.NoError(t, p.Update(delivery.Settings{Encode: encode, Sink: to(func(context.Context, []sink.Message) error { return nil })}))
+		require.NoError(t, p.Update(delivery.Settings{Shape: shape.Each(encode, nil), Sink: to(func(context.Context, []sink.Message) error { return nil })}))
 		synctest.Wait()
 		require.Equal(t, []uint64{1}, q.done)
 		require.NoError(t, stop())
@@ -391,7 +392,7 @@ func TestErrorsOfTheConsumerEndTheRun(t *testing.T) {
 				closed := false
 				destination := to(func(context.Context, []sink.Message) error { return nil })
 				destination.closed = func() { closed = true }
-				p, err := delivery.New(delivery.Options{Name: "orders", Source: q, Settings: delivery.Settings{Sink: destination, Encode: encode}})
+				p, err := delivery.New(delivery.Options{Name: "orders", Source: q, Settings: delivery.Settings{Sink: destination, Shape: shape.Each(encode, nil)}})
 				require.NoError(t, err)
 				err = p.Run(t.Context())
 				require.ErrorIs(t, err, errLog)
@@ -404,11 +405,11 @@ func TestErrorsOfTheConsumerEndTheRun(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	t.Parallel()
-	_, err := delivery.New(delivery.Options{Settings: delivery.Settings{Sink: to(nil), Encode: encode}})
+	_, err := delivery.New(delivery.Options{Settings: delivery.Settings{Sink: to(nil), Shape: shape.Each(encode, nil)}})
 	require.Error(t, err)
-	_, err = delivery.New(delivery.Options{Source: newQueue(), Settings: delivery.Settings{Encode: encode}})
+	_, err = delivery.New(delivery.Options{Source: newQueue(), Settings: delivery.Settings{Shape: shape.Each(encode, nil)}})
 	require.Error(t, err)
-	p, err := delivery.New(delivery.Options{Source: newQueue(), Settings: delivery.Settings{Sink: to(nil), Encode: encode}})
+	p, err := delivery.New(delivery.Options{Source: newQueue(), Settings: delivery.Settings{Sink: to(nil), Shape: shape.Each(encode, nil)}})
 	require.NoError(t, err)
 	require.Error(t, p.Update(delivery.Settings{Sink: to(nil)}))
 	require.GreaterOrEqual(t, p.Status().Workers, 10)

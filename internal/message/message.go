@@ -38,7 +38,8 @@ func (f Format) variant() int {
 
 // Flags is what one delivery may add to a message's metadata.
 type Flags struct {
-	Redriven bool // "redriven": true: taken out of the dead letters, out of order
+	Redriven   bool   // "redriven": true: taken out of the dead letters, out of order
+	Enrichment []byte // "enrichment": a JSON object; nil for null
 }
 
 // recordStart is the length of what stands before the record.
@@ -55,9 +56,27 @@ func Append(dst []byte, c *cdc.Change, f Format, tail *Tail, flags Flags) ([]byt
 		dst = append(dst, `,"redriven":true`...)
 	}
 	if tail == nil {
-		return append(dst, emptyTail...), nil
+		tail = emptyTail
 	}
-	return append(dst, tail.json...), nil
+	dst = append(dst, tail.before...)
+	if flags.Enrichment == nil {
+		dst = append(dst, "null"...)
+	} else {
+		dst = append(dst, flags.Enrichment...)
+	}
+	return append(dst, tail.after...), nil
+}
+
+// Complete reports whether a body is a whole message as Append builds them, and not what something made of one.
+func Complete(body []byte) bool {
+	if !bytes.HasPrefix(body, []byte(`{"record":`)) {
+		return false
+	}
+	var m struct {
+		Action   *string          `json:"action"`
+		Metadata *json.RawMessage `json:"metadata"`
+	}
+	return json.Unmarshal(body, &m) == nil && m.Action != nil && m.Metadata != nil
 }
 
 // AppendKept appends a message that Append built earlier, marked as redriven. One of another form, such as a record alone, goes out as it is.

@@ -64,17 +64,19 @@ type Consumer struct {
 
 // Tail is the end of every message to one consumer. It does not change after NewTail.
 type Tail struct {
-	json []byte
+	before, after []byte // the enrichment
 }
 
 // emptyTail ends a message that has no consumer.
-const emptyTail = `,"database_name":null,"enrichment":null,"consumer":null,"database":null}}`
+var emptyTail = &Tail{before: []byte(`,"database_name":null,"enrichment":`), after: []byte(`,"consumer":null,"database":null}}`)}
 
 // NewTail builds the end of the messages to a consumer. Annotations that are missing or not JSON are {}.
 func NewTail(db Database, c Consumer) *Tail {
 	dst := append([]byte(nil), `,"database_name":`...)
 	dst = appendName(dst, db.Name)
-	dst = append(dst, `,"enrichment":null,"consumer":{"id":`...)
+	dst = append(dst, `,"enrichment":`...)
+	split := len(dst)
+	dst = append(dst, `,"consumer":{"id":`...)
 	dst = appendName(dst, c.ID)
 	dst = append(dst, `,"name":`...)
 	dst = appendName(dst, c.Name)
@@ -90,7 +92,8 @@ func NewTail(db Database, c Consumer) *Tail {
 	dst = appendName(dst, db.Database)
 	dst = append(dst, `,"hostname":`...)
 	dst = appendName(dst, db.Hostname)
-	return &Tail{json: append(dst, "}}}"...)}
+	dst = append(dst, "}}}"...)
+	return &Tail{before: dst[:split:split], after: dst[split:]}
 }
 
 func appendObject(dst []byte, annotations json.RawMessage) []byte {

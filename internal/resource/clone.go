@@ -71,6 +71,10 @@ func (s *Sink) Clone() Sink {
 		c.Tables[i].GroupColumns = slices.Clone(c.Tables[i].GroupColumns)
 	}
 	c.Actions = slices.Clone(s.Actions)
+	c.Routes = slices.Clone(s.Routes)
+	for i := range c.Routes {
+		c.Routes[i].To = slices.Clone(c.Routes[i].To)
+	}
 	c.Annotations = slices.Clone(s.Annotations)
 	return c
 }

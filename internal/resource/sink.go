@@ -17,6 +17,13 @@ type Sink struct {
 	Source  Source
 	Tables  []SinkTable
 	Actions []Action
+	Where   string // a condition in SQL on the changes of every table; "" for none
+
+	Filter     string // functions by name, "" for none
+	Transform  string // of the type transform or path
+	Enrichment string
+	Routing    string
+	Routes     []Route // instead of a routing function
 
 	Destination Destination
 
@@ -76,10 +83,42 @@ func ParseTableName(text string) TableName {
 
 func (t TableName) String() string { return t.Schema + "." + t.Name }
 
-// SinkTable overrides how the messages of one table are grouped. It does not select the table.
+// SinkTable says how the changes of one table differ from the others: how they are grouped, and a further condition that they must meet. It does
+// not select the table.
 type SinkTable struct {
 	Name         TableName
 	GroupColumns []string
+	Where        string // with the sink's: both must hold
+}
+
+// Route sends the messages whose condition holds to another place of the destination. The first that fits counts.
+type Route struct {
+	Where string          // a condition in SQL; "" for all others, in the last one
+	To    json.RawMessage // an object: what a routing function could return
+}
+
+// Conditions are those that changes of the table must meet, all of them.
+func (s *Sink) Conditions(table TableName) []string {
+	var all []string
+	if s.Where != "" {
+		all = append(all, s.Where)
+	}
+	for i := range s.Tables {
+		if t := &s.Tables[i]; t.Name == table && t.Where != "" {
+			all = append(all, t.Where)
+		}
+	}
+	return all
+}
+
+// Conditional reports whether the sink has a condition in SQL anywhere.
+func (s *Sink) Conditional() bool {
+	return s.Where != "" || slices.ContainsFunc(s.Tables, func(t SinkTable) bool { return t.Where != "" })
+}
+
+// Functions are the names of the functions that the sink uses.
+func (s *Sink) Functions() []string {
+	return slices.DeleteFunc([]string{s.Enrichment, s.Filter, s.Transform, s.Routing}, func(name string) bool { return name == "" })
 }
 
 // GroupColumns are the columns chosen to group the table's messages, or nil for the default.

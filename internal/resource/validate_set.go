@@ -81,6 +81,7 @@ func (c *checker) references(s, stored *Set) {
 		k := &s.Sinks[i]
 		at := fmt.Sprintf("sinks[%d]", i)
 		c.databaseReference(at+".database", k.Database, s, stored)
+		c.functionReferences(at, k, s, stored)
 		if k.Destination.Type != DestinationWebhook || k.Destination.Webhook.HTTPEndpoint == "" {
 			continue
 		}
@@ -98,6 +99,36 @@ func (c *checker) references(s, stored *Set) {
 			if sink, ok := strings.CutPrefix(string(scope), consumePrefix); ok && namePattern.MatchString(sink) {
 				c.reference(fmt.Sprintf("api_tokens[%d].scopes[%d]", i, j), "sink", sink, names(func(k *Sink) string { return k.Name }, s.Sinks, stored.Sinks))
 			}
+		}
+	}
+}
+
+// functionReferences finds functions that are not there, or that cannot be used in the place where they are named.
+func (c *checker) functionReferences(at string, k *Sink, s, stored *Set) {
+	for _, use := range []struct {
+		key, name string
+		types     []FunctionType
+	}{
+		{"filter", k.Filter, []FunctionType{FunctionFilter}},
+		{"transform", k.Transform, []FunctionType{FunctionTransform, FunctionPath}},
+		{"enrichment", k.Enrichment, []FunctionType{FunctionEnrichment}},
+		{"routing", k.Routing, []FunctionType{FunctionRouting}},
+	} {
+		if use.name == "" {
+			continue
+		}
+		path := at + "." + use.key
+		f, ok := s.Function(use.name)
+		if !ok {
+			f, ok = stored.Function(use.name)
+		}
+		switch {
+		case !ok:
+			c.reference(path, "function", use.name, names(func(f *Function) string { return f.Name }, s.Functions, stored.Functions))
+		case !slices.Contains(use.types, f.Type):
+			c.add(path, CodeReference, "is %q, a function of the type %s; accepted here: %s", use.name, f.Type, List(use.types))
+		case f.Type == FunctionRouting && f.SinkType != string(k.Destination.Type) && f.SinkType != "":
+			c.add(path, CodeReference, "is %q, which routes for sinks of the type %s; this one is of the type %s", use.name, f.SinkType, k.Destination.Type)
 		}
 	}
 }

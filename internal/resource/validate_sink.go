@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -34,6 +35,9 @@ func (c *checker) sink(at string, s *Sink) {
 	c.source(at+".source", &s.Source)
 	c.grouping(at, s)
 	c.actions(at+".actions", s.Actions)
+	c.condition(at+".where", s.Where)
+	c.routes(at, s)
+	c.attached(at, s)
 	c.destination(at, s)
 	c.between(at+".batch_size", s.BatchSize, 1, MaxBatchSize)
 	c.millis(at+".batch_timeout_ms", s.BatchTimeout, time.Millisecond, maxBatchTimeout)
@@ -106,6 +110,7 @@ func (c *checker) grouping(at string, s *Sink) {
 			c.add(path+".name", CodeDuplicate, "is %q, which is listed already", t.Name)
 		}
 		seen[t.Name] = true
+		c.condition(path+".where", t.Where)
 		if len(t.GroupColumns) > 0 && s.MessageGrouping != GroupByKey {
 			c.add(path+".group_column_names", CodeConflict, "has no effect with message_grouping: %s", s.MessageGrouping).Hint = "leave out one of the two"
 		}
@@ -114,6 +119,67 @@ func (c *checker) grouping(at string, s *Sink) {
 				c.add(fmt.Sprintf("%s.group_column_names[%d]", path, j), CodeInvalid, "is empty or listed twice")
 			}
 		}
+	}
+}
+
+// MaxCondition is how many bytes a condition may have.
+const MaxCondition = 10_000
+
+// condition checks what can be told of a condition without its table.
+func (c *checker) condition(at, text string) {
+	switch {
+	case len(text) > MaxCondition:
+		c.add(at, CodeInvalid, "has %d bytes; at most %d are kept", len(text), MaxCondition)
+	case !isText(text):
+		c.add(at, CodeInvalid, notText)
+	case text != "" && strings.TrimSpace(text) == "":
+		c.add(at, CodeInvalid, "is blank; leave it out for no condition")
+	}
+}
+
+const (
+	maxRoutes    = 100
+	maxRouteJSON = 64 << 10
+)
+
+func (c *checker) routes(at string, s *Sink) {
+	if len(s.Routes) > maxRoutes {
+		c.add(at+".route", CodeInvalid, "has %d entries; at most %d are kept", len(s.Routes), maxRoutes).Hint = "use a routing function"
+	}
+	if len(s.Routes) > 0 && s.Routing != "" {
+		c.add(at+".route", CodeConflict, "and routing both say where messages go; give one of them")
+	}
+	if len(s.Routes) > 0 && s.Destination.Type == DestinationStream {
+		c.add(at+".route", CodeConflict, "has no meaning for a stream, whose messages are pulled")
+	}
+	for i, r := range s.Routes {
+		path := fmt.Sprintf("%s.route[%d]", at, i)
+		c.condition(path+".where", r.Where)
+		if r.Where == "" && i < len(s.Routes)-1 {
+			c.add(path+".where", CodeMissing, "is required: only the last one may stand for all others")
+		}
+		var to map[string]json.RawMessage
+		switch {
+		case len(r.To) == 0:
+			c.add(path+".to", CodeMissing, "is required")
+		case len(r.To) > maxRouteJSON:
+			c.add(path+".to", CodeInvalid, "has %d bytes; at most %d are kept", len(r.To), maxRouteJSON)
+		case json.Unmarshal(r.To, &to) != nil || len(to) == 0:
+			c.add(path+".to", CodeInvalid, "must be an object with at least one key")
+		}
+	}
+}
+
+// attached checks how functions are attached, without what they are.
+func (c *checker) attached(at string, s *Sink) {
+	if s.Routing != "" && s.Destination.Type == DestinationStream {
+		c.add(at+".routing", CodeConflict, "has no meaning for a stream, whose messages are pulled")
+	}
+	if s.Enrichment != "" && len(s.Source.IncludeTables) != 1 {
+		c.add(at+".enrichment", CodeConflict, "needs a source with exactly one table in include_tables, whose keys the query is given")
+	}
+	if s.Transform != "" && s.LegacyTransform != LegacyTransformNone {
+		c.add(at+".transform", CodeConflict, "and legacy_transform: %s both shape the message; give one of them", string(s.LegacyTransform))
 	}
 }
 

@@ -121,6 +121,14 @@ func (s *Server) registerSinks(ctx context.Context, set *resource.Set, res resou
 		if ep, ok := set.HTTPEndpoint(sk.Destination.Webhook.HTTPEndpoint); ok && sk.Destination.Type == resource.DestinationWebhook {
 			d.endpoint = ep
 		}
+		for _, name := range sk.Functions() {
+			if f, ok := set.Function(name); ok {
+				if d.functions == nil {
+					d.functions = map[string]*resource.Function{}
+				}
+				d.functions[name] = f
+			}
+		}
 		sinks[sk.Name] = d
 	}
 	return sinks, errors.Join(errs...)
@@ -184,7 +192,7 @@ func (s *Server) removeDatabases(ctx context.Context, want declaration) error {
 			s.holdsOnce("database", r, "declare it again; or start with --prune to remove its change log, and drop its slot: select pg_drop_replication_slot('…')")
 			continue
 		}
-		errs = append(errs, s.engine.DropLog(ctx, r.ID), capture.Forget(ctx, s.engine.State(), r.ID),
+		errs = append(errs, s.engine.DropLog(ctx, r.ID), capture.Forget(ctx, s.engine.State(), r.ID), s.engine.State().DeletePrefix(ctx, factsPrefix(r.ID)),
 			s.forgetIdentity(ctx, store.Database, r), s.registry.remove(ctx, store.Database, r.ID))
 		s.logger.Warn("removed a database's change log; its replication slot is still there and holds WAL until it is dropped", "database", r.Name,
 			"hint", "select pg_drop_replication_slot('…') on that server")

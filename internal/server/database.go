@@ -42,6 +42,8 @@ type database struct {
 	openError error               // why it is not
 	since     time.Time           // when that began
 
+	facts *tableFacts
+
 	opened     chan struct{} // closed when the log was opened, or could not be, for the first time
 	openedOnce sync.Once
 
@@ -53,7 +55,9 @@ type declared struct {
 	id       string
 	sink     resource.Sink
 	endpoint *resource.HTTPEndpoint // webhooks
-	created  bool                   // by this declaration: its start position is yet to be fixed
+	// functions are those that it names, by name.
+	functions map[string]*resource.Function
+	created   bool // by this declaration: its start position is yet to be fixed
 }
 
 // running is one life of an open log.
@@ -79,9 +83,17 @@ type failure struct {
 }
 
 func newDatabase(s *Server, account string, res resource.Database, sinks map[string]declared) *database {
-	return &database{
+	d := &database{
 		id: res.ID, account: account, server: s, res: res, wanted: sinks, starts: map[string]place{}, logger: s.logger.With("database", res.Name), since: time.Now(), opened: make(chan struct{}),
 	}
+	d.facts = newTableFacts(s.engine.State(), d.id, d.logger, d.resource)
+	return d
+}
+
+func (d *database) resource() resource.Database {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.res
 }
 
 // run opens the log and keeps its parts going until ctx ends.
@@ -158,6 +170,7 @@ func (r *running) runParts(ctx, log context.Context) error {
 	g.Go(func() error { return r.capture.Run(ctx) })
 	g.Go(func() error { return r.janitor.run(ctx) })
 	g.Go(func() error { return r.janitor.d.repair(ctx, r) })
+	g.Go(func() error { return r.janitor.d.facts.run(ctx) })
 	return g.Wait()
 }
 
@@ -166,6 +179,9 @@ func (d *database) open(ctx context.Context) (*running, error) {
 	d.mu.Lock()
 	res := d.res
 	d.mu.Unlock()
+	if err := d.facts.load(ctx); err != nil {
+		return nil, err
+	}
 	blocks, err := d.server.engine.Log(ctx, d.id)
 	if err != nil {
 		return nil, fmt.Errorf("open the storage of the change log: %w", err)

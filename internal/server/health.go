@@ -193,14 +193,24 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 	if st.LogError != "" {
 		report(health.Error, time.Time{}, problem.New("log_unreadable", "sink %q cannot read the change log", r.name).WithDetail("%s", st.LogError))
 	}
+	if st.WhereError != nil {
+		p, ok := problem.As(st.WhereError)
+		if !ok {
+			p = problem.New("table_facts_unknown", "the condition of sink %q cannot be told", r.name).WithDetail("%s", st.WhereError.Error())
+		}
+		report(health.Error, time.Time{}, p)
+	}
 	// A gap that comes from disabling the sink was decided by whoever disabled it.
 	if g := st.LastGap; st.Gaps > 0 && g != nil && g.Reason != consumer.GapDisabled {
 		report(health.Error, g.At, problem.New("sink_gap", "sink %q did not get %d messages", r.name, g.Count).
 			WithDetail("entries %d to %d, LSN %s to %s: %s %s", g.From, g.To, g.FromLSN, g.ToLSN, g.Reason, g.Detail).
 			WithHint("backfill the tables concerned in the destination"))
 	}
-	if push != nil {
+	switch {
+	case push != nil:
 		issues = append(issues, deliveryHealth(r.name, st, push.Status())...)
+	case st.LastError != consumer.NackCause:
+		issues = append(issues, deliveryHealth(r.name, st, delivery.Status{})...)
 	}
 	if st.DeadLetters > 0 {
 		report(health.Warning, st.OldestDead, problem.New("dead_letters", "sink %q has %d dead letters", r.name, st.DeadLetters).
@@ -223,7 +233,7 @@ func deliveryHealth(name string, st consumer.Stats, push delivery.Status) []heal
 		issues = append(issues, health.IssueOf(health.Error, p, push.AwaySince))
 	case !st.FailingFrom.IsZero() && time.Since(st.FailingFrom) > failingGrace:
 		p := problem.New("delivery_failing", "deliveries of sink %q fail", name).WithDetail("%s; %d messages wait for a retry", st.LastError, st.WaitingRetry).
-			WithHint("mend the endpoint; delivery goes on by itself")
+			WithHint("mend what the detail names; delivery goes on by itself")
 		issues = append(issues, health.IssueOf(health.Error, p, st.FailingFrom))
 	case st.WaitingRetry > 0:
 		p := problem.New("messages_retrying", "%s wait for a retry", fmt.Sprintf("%d messages of sink %q", st.WaitingRetry, name)).WithDetail("%s", st.LastError)

@@ -14,6 +14,7 @@ import (
 	"github.com/sequinstream/sequin/internal/health"
 	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/shape"
 )
 
 // handler routes the main listener: health, and the API.
@@ -139,7 +140,5 @@ func (s absentStream) Extend(context.Context, []string, time.Duration) ([]string
 // Settle has nothing to settle: nothing is handed out.
 func (s absentStream) Settle(context.Context, []consumer.Result) error { return consumer.ErrStopped }
 
-// AppendMessage has no message to write.
-func (s absentStream) AppendMessage(dst []byte, _ *consumer.Delivery) ([]byte, error) {
-	return dst, consumer.ErrStopped
-}
+// Shape has no message to make.
+func (s absentStream) Shape(context.Context, *shape.Batch) {}

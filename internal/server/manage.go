@@ -40,6 +40,12 @@ func (l looker) Tables(ctx context.Context, db *resource.Database) ([]control.Ta
 	return tables, sourceError(err)
 }
 
+// CheckConditions compiles conditions for the tables as they are now.
+func (l looker) CheckConditions(ctx context.Context, db *resource.Database, asks []control.Condition) ([]control.Verdict, error) {
+	verdicts, err := l.look.CheckConditions(ctx, db, asks)
+	return verdicts, sourceError(err)
+}
+
 // Effects tells what a start would create.
 func (l looker) Effects(ctx context.Context, db *resource.Database) ([]string, error) {
 	effects, err := l.look.Effects(ctx, db)

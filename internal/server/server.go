@@ -162,7 +162,7 @@ func (s *Server) openPlane(ctx context.Context, runtime func(context.Context, []
 		return err
 	}
 	s.plane, err = control.Open(ctx, control.Deps{
-		Store: s.store, Vault: keys, Tokens: s.tokens, Source: looker{}, Runtime: runtime, Logger: s.logger,
+		Store: s.store, Vault: keys, Tokens: s.tokens, Source: looker{}, Shapes: shapes{}, Runtime: runtime, Logger: s.logger,
 	})
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/sequinstream/sequin/internal/message"
 	"github.com/sequinstream/sequin/internal/metrics"
 	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/shape"
 	"github.com/sequinstream/sequin/internal/sink"
 	"github.com/sequinstream/sequin/internal/sink/webhook"
 )
@@ -29,7 +30,7 @@ type sinkRun struct {
 	db       *database
 	log      consumer.Log
 	logger   *slog.Logger
-	shape    atomic.Pointer[shape]
+	pipeline atomic.Pointer[shape.Pipeline]
 	observer *sinkObserver
 	task     *task
 
@@ -41,18 +42,6 @@ type sinkRun struct {
 	consumer *consumer.Consumer
 	push     *delivery.Push // nil for pull
 	used     bool           // consumer and push have run, and cannot run again
-}
-
-// shape is how a sink's messages are written.
-type shape struct {
-	format     message.Format
-	tail       *message.Tail
-	recordOnly bool
-}
-
-// encode appends the message of a delivery.
-func (s *shape) encode(dst []byte, d *consumer.Delivery) ([]byte, error) {
-	return delivery.Shape{Format: s.format, Tail: s.tail, RecordOnly: s.recordOnly}.Encode(dst, d)
 }
 
 // startSink opens the consumer and starts its parts. from is where one begins that was never opened.
@@ -84,13 +73,17 @@ func (r *sinkRun) open(ctx context.Context, from place) error {
 	r.mu.Lock()
 	want, source := r.want, r.source
 	r.mu.Unlock()
-	r.shape.Store(shapeOf(r.db.id, source, want))
-	cfg := consumerConfig(want)
+	pipeline, err := r.pipelineOf(source, want)
+	if err != nil {
+		return err
+	}
+	r.pipeline.Store(pipeline)
+	cfg := r.config(want)
 	cfg.StartAt, cfg.SkipBelow = from.seq, from.lsn
 	c, err := consumer.Open(ctx, consumer.Deps{
 		Log: r.log, State: r.db.server.engine.State(), Logger: r.logger, Codec: changeCodec{},
 		Encode: func(ch *cdc.Change) ([]byte, error) {
-			return r.shape.Load().encode(nil, &consumer.Delivery{Change: ch})
+			return r.pipeline.Load().Form.Encode(nil, &consumer.Delivery{Change: ch})
 		},
 	}, cfg)
 	if err != nil {
@@ -173,19 +166,22 @@ func (r *sinkRun) update(ctx context.Context, want declared, source resource.Dat
 	if reflect.DeepEqual(strip(want), strip(old)) && sameNames(source, named) {
 		return nil
 	}
+	pipeline, err := r.pipelineOf(source, want)
+	if err != nil {
+		return err
+	}
 	var settings delivery.Settings
 	if push != nil {
-		var err error
 		if settings, err = r.settings(want); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	if err := c.Update(ctx, consumerConfig(want)); err != nil && !errors.Is(err, consumer.ErrStopped) {
+	if err := c.Update(ctx, r.config(want)); err != nil && !errors.Is(err, consumer.ErrStopped) {
 		return errors.Join(err, closeSink(settings))
 	}
-	r.shape.Store(shapeOf(r.db.id, source, want))
+	r.pipeline.Store(pipeline)
 	r.mu.Lock()
 	r.want, r.source = want, source
 	r.mu.Unlock()
@@ -216,13 +212,6 @@ func sameNames(a, b resource.Database) bool {
 	return a.Name == b.Name && a.Database == b.Database && a.Hostname == b.Hostname && string(a.Annotations) == string(b.Annotations)
 }
 
-func shapeOf(id string, db resource.Database, want declared) *shape {
-	return &shape{
-		format: formatOf(want.sink), recordOnly: want.sink.LegacyTransform == resource.LegacyTransformRecordOnly,
-		tail: tailOf(id, db, want),
-	}
-}
-
 func formatOf(s resource.Sink) message.Format {
 	return message.Format{
 		UnixMicros:  s.TimestampFormat == resource.TimestampUnixMicro,
@@ -246,7 +235,7 @@ func (r *sinkRun) settings(want declared) (delivery.Settings, error) {
 	}
 	return delivery.Settings{
 		Sink: opened, Atomicity: webhook.Definition.Atomicity(cfg), BatchSize: want.sink.BatchSize, Linger: linger, Workers: want.sink.Concurrency,
-		Encode: func(dst []byte, d *consumer.Delivery) ([]byte, error) { return r.shape.Load().encode(dst, d) },
+		Shape: func(ctx context.Context, b *shape.Batch) { r.pipeline.Load().Shape(ctx, b) },
 	}, nil
 }
 
@@ -268,7 +257,14 @@ func webhookConfig(want declared) (webhook.Config, error) {
 	return cfg, nil
 }
 
-// consumerConfig translates a declaration.
+// config is the declaration as the consumer needs it.
+func (r *sinkRun) config(want declared) consumer.Config {
+	cfg := consumerConfig(want)
+	cfg.Where = conditionsOf(r.db.facts, &want.sink)
+	return cfg
+}
+
+// consumerConfig translates a declaration, but for conditions, which need the tables.
 func consumerConfig(want declared) consumer.Config {
 	s := want.sink
 	cfg := consumer.Config{

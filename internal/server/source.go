@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/sequinstream/sequin/internal/postgres/slot"
 	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
+	"github.com/sequinstream/sequin/internal/where"
 )
 
 // sourceLook looks at source databases with connections of its own, which end with each look.
@@ -57,7 +59,7 @@ func (l sourceLook) Tables(ctx context.Context, db *resource.Database) ([]contro
 		}
 		for i := range tables {
 			t := &tables[i]
-			one := control.Table{Name: resource.TableName{Schema: t.Schema, Name: t.Name}, Published: !there || published[t.OID] || published[t.Root]}
+			one := control.Table{Name: resource.TableName{Schema: t.Schema, Name: t.Name}, Published: !there || published[t.OID] || published[t.Root], Partition: t.Root != 0}
 			for _, c := range t.Columns {
 				one.Columns = append(one.Columns, c.Name)
 			}
@@ -66,6 +68,59 @@ func (l sourceLook) Tables(ctx context.Context, db *resource.Database) ([]contro
 		return nil
 	})
 	return all, err
+}
+
+// CheckConditions compiles conditions for the tables as they are now.
+func (l sourceLook) CheckConditions(ctx context.Context, db *resource.Database, asks []control.Condition) ([]control.Verdict, error) {
+	verdicts := make([]control.Verdict, len(asks))
+	err := l.with(ctx, db, func(conn *pgx.Conn, _ postgres.Config) error {
+		o, err := catalog.WhereOptions(ctx, conn)
+		if err != nil {
+			return err
+		}
+		tables := map[resource.TableName]where.Table{}
+		for i := range asks {
+			ask := &asks[i]
+			table, known := tables[ask.Table]
+			if !known {
+				if table, err = whereTable(ctx, conn, ask.Table); err != nil {
+					return err
+				}
+				tables[ask.Table] = table
+			}
+			verdicts[i] = checkCondition(ask, table, o)
+		}
+		return nil
+	})
+	return verdicts, err
+}
+
+func checkCondition(ask *control.Condition, table where.Table, o where.Options) control.Verdict {
+	for _, a := range ask.Actions {
+		o.Insert = o.Insert || a == resource.ActionInsert
+		o.Update = o.Update || a == resource.ActionUpdate
+		o.Delete = o.Delete || a == resource.ActionDelete
+	}
+	_, warnings, err := where.Compile(ask.Text, table, o)
+	v := control.Verdict{Err: err}
+	for _, w := range warnings {
+		text := w.Message
+		if w.Hint != "" {
+			text += " (" + w.Hint + ")"
+		}
+		v.Warnings = append(v.Warnings, text)
+	}
+	return v
+}
+
+// whereTable reads what conditions must know of a table.
+func whereTable(ctx context.Context, conn *pgx.Conn, name resource.TableName) (where.Table, error) {
+	var oid uint32
+	const query = "select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2"
+	if err := conn.QueryRow(ctx, query, name.Schema, name.Name).Scan(&oid); err != nil {
+		return where.Table{}, fmt.Errorf("look up table %s: %w", name, err)
+	}
+	return catalog.WhereTable(ctx, conn, oid)
 }
 
 // publishedOIDs are the tables in the publication; there is false when it is yet to be created.

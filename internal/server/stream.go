@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/shape"
 )
 
 func (r *sinkRun) cursor() uint64 {
@@ -69,12 +70,12 @@ func (s stream) Settle(ctx context.Context, results []consumer.Result) error {
 	return c.Settle(ctx, results)
 }
 
-// AppendMessage writes one message.
-func (s stream) AppendMessage(dst []byte, d *consumer.Delivery) ([]byte, error) {
-	start := len(dst)
-	dst, err := s.shape.Load().encode(dst, d)
-	if err == nil {
-		s.observer.sent(len(dst) - start)
+// Shape makes the messages.
+func (s stream) Shape(ctx context.Context, b *shape.Batch) {
+	s.pipeline.Load().Shape(ctx, b)
+	for i := range b.Items {
+		if it := &b.Items[i]; it.Err == nil && !it.Skip {
+			s.observer.sent(len(b.Body(i)))
+		}
 	}
-	return dst, err
 }

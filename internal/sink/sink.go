@@ -31,9 +31,12 @@ const (
 
 // Definition tells every part of the product about a sink.
 type Definition struct {
-	Type      string   // as in sequin.yaml, e.g. "webhook"
-	Config    any      // pointer-free zero value of the config struct; fields, defaults, secrets and help come from its tags
-	Routes    []string // what a routing function may set
+	Type   string   // as in sequin.yaml, e.g. "webhook"
+	Config any      // pointer-free zero value of the config struct; fields, defaults, secrets and help come from its tags
+	Routes []string // what a routing function may set
+	// Route reads an object that says where one message goes. What it leaves out is as configured if configured is set, and else the sink's own
+	// default: a routing function decides about everything. An error says what is wrong with the object. nil for a sink that does not route.
+	Route     func(config any, to []byte, configured bool) (Route, error)
 	Atomicity func(config any) Atomicity
 	Open      func(ctx context.Context, env Env, config any) (Sink, error)
 }
@@ -64,7 +67,15 @@ type Message struct {
 	Group   string // ordering key; "" for none
 	Body    json.RawMessage
 	Attempt int // 1 for the first
+	Route   Route
 	Change  *cdc.Change
+}
+
+// Route says where one message goes, as the sink's Definition.Route read it. The zero value is as configured. Messages share a request only if
+// their keys are equal.
+type Route struct {
+	Key string // tells routes apart
+	To  any    // the sink's own
 }
 
 // BatchError names the messages of a batch that were not accepted, by index.

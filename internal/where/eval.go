@@ -1,6 +1,7 @@
 package where
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,12 +37,12 @@ func newFrame(slots, cells int) *frame {
 	return &frame{data: make([]cdc.Datum, slots), have: make([]bool, slots), values: make([]value, slots), cells: make([]cell, cells)}
 }
 
-// binding says where the columns of a program are in the rows of a relation.
-type binding struct {
+// Bound is a program that knows where its columns are in the rows of one relation. It is immutable and safe for concurrent use.
+type Bound struct {
+	program  *Program
 	relation *cdc.Relation
-	columns  []int    // by slot
-	order    []int    // the slots by where they are in the row
-	other    *Program // the condition compiled anew, for a relation whose types differ
+	columns  []int // by slot
+	order    []int // the slots by where they are in the row
 	err      error
 }
 
@@ -53,15 +54,21 @@ func (p *Program) Eval(c *cdc.Change) (Truth, error) {
 	}
 	b := p.bound.Load()
 	if b == nil || b.relation != c.Relation {
-		b = p.bind(c.Relation)
+		b = p.Bind(c.Relation)
 		p.bound.Store(b)
+	}
+	return b.Eval(c)
+}
+
+// Eval is Program.Eval for a change of the relation.
+func (b *Bound) Eval(c *cdc.Change) (Truth, error) {
+	if c.Op == cdc.OpTruncate {
+		return True, nil
 	}
 	if b.err != nil {
 		return Unknown, b.err
 	}
-	if b.other != nil {
-		return b.other.Eval(c)
-	}
+	p := b.program
 	f := p.pool.Get().(*frame) //nolint:forcetypeassert // New makes nothing else
 	defer p.release(f)
 	f.change = c
@@ -78,6 +85,12 @@ func (p *Program) Eval(c *cdc.Change) (Truth, error) {
 	return False, nil
 }
 
+// Matches reports whether a change of the relation is wanted: whether its condition is true.
+func (b *Bound) Matches(c *cdc.Change) (bool, error) {
+	t, err := b.Eval(c)
+	return t == True, err
+}
+
 func (p *Program) release(f *frame) {
 	f.change = nil
 	clear(f.data)
@@ -87,14 +100,13 @@ func (p *Program) release(f *frame) {
 	p.pool.Put(f)
 }
 
-// bind finds the program's columns in a relation. A relation with other types than the table had, before or after an ALTER TABLE, gets a program
-// of its own.
-func (p *Program) bind(r *cdc.Relation) *binding {
-	b := &binding{relation: r, columns: make([]int, len(p.slots))}
+// Bind finds the program's columns in a relation. A relation with other types than the table had, before or after an ALTER TABLE, gets a program
+// of its own. One that lacks a column, or has it with a type that the condition cannot be used with, makes each evaluation an error.
+func (p *Program) Bind(r *cdc.Relation) *Bound {
 	if r == nil {
-		b.err = problem.New(CodeEvaluation, "the change has no description of its table")
-		return b
+		return &Bound{err: problem.New(CodeEvaluation, "the change has no description of its table")}
 	}
+	b := &Bound{program: p, relation: r, columns: make([]int, len(p.slots))}
 	for i, s := range p.slots {
 		column := &p.table.Columns[s.column]
 		at := r.ColumnIndex(column.Name)
@@ -104,24 +116,9 @@ func (p *Program) bind(r *cdc.Relation) *binding {
 			return b
 		}
 		b.columns[i] = at
-		if r.Columns[at].TypeOID == column.TypeOID {
-			continue
+		if r.Columns[at].TypeOID != column.TypeOID {
+			return p.bindRetyped(r)
 		}
-		table := *p.table
-		table.Columns = append([]Column(nil), table.Columns...)
-		for j := range table.Columns {
-			if k := r.ColumnIndex(table.Columns[j].Name); k >= 0 {
-				table.Columns[j].TypeOID = r.Columns[k].TypeOID
-			}
-		}
-		other, _, err := compile(p.text, &table, p.options)
-		if err != nil {
-			b.err = problem.New(CodeEvaluation, "the condition does not fit the table as it was when the change was made").
-				WithDetail("%s", err.Error()).Because(err)
-			return b
-		}
-		b.other = other
-		return b
 	}
 	for i := range p.slots {
 		b.order = append(b.order, i)
@@ -130,8 +127,48 @@ func (p *Program) bind(r *cdc.Relation) *binding {
 	return b
 }
 
+// maxVersions bounds the programs that are kept for other versions of the table.
+const maxVersions = 16
+
+// bindRetyped binds the condition, compiled for the types of r.
+func (p *Program) bindRetyped(r *cdc.Relation) *Bound {
+	table := *p.table
+	table.Columns = append([]Column(nil), table.Columns...)
+	var types []byte
+	for i := range table.Columns {
+		if k := r.ColumnIndex(table.Columns[i].Name); k >= 0 {
+			table.Columns[i].TypeOID = r.Columns[k].TypeOID
+		}
+		types = binary.BigEndian.AppendUint32(types, table.Columns[i].TypeOID)
+	}
+	p.versionsMu.Lock()
+	defer p.versionsMu.Unlock()
+	other, known := p.versions[string(types)]
+	if !known {
+		var err error
+		if other.program, _, err = compile(p.text, &table, p.options); err != nil {
+			other.err = problem.New(CodeEvaluation, "the condition does not fit the table as it was when the change was made").
+				WithDetail("%s", err.Error()).Because(err)
+		}
+		if p.versions == nil || len(p.versions) >= maxVersions {
+			p.versions = map[string]version{}
+		}
+		p.versions[string(types)] = other
+	}
+	if other.err != nil {
+		return &Bound{err: other.err}
+	}
+	return other.program.Bind(r)
+}
+
+// version is the condition compiled for other types of the table's columns.
+type version struct {
+	program *Program
+	err     error
+}
+
 // gather finds the values of the slots in the rows, in one walk over each.
-func (p *Program) gather(f *frame, b *binding) {
+func (p *Program) gather(f *frame, b *Bound) {
 	c := f.change
 	deleted := c.Op == cdc.OpDelete
 	old := 0
@@ -153,7 +190,7 @@ func (p *Program) gather(f *frame, b *binding) {
 }
 
 // gatherOld fills what the old row tells: the slots that read it, and unchanged TOAST values. What is not known of it is null.
-func (p *Program) gatherOld(f *frame, b *binding) {
+func (p *Program) gatherOld(f *frame, b *Bound) {
 	c := f.change
 	row := reader{at: -1}
 	if c.OldKind != 0 {

@@ -46,7 +46,7 @@ func CompileExpression(text string, table *Table, o Options) (*Expression, error
 func (e *Expression) Text(c *cdc.Change) (text string, null bool, err error) {
 	f := newFrame(len(e.prog.slots), e.prog.cells)
 	f.change = c
-	e.prog.gather(f, e.prog.bind(c.Relation))
+	e.prog.gather(f, e.prog.Bind(c.Relation))
 	v, err := e.prog.eval(f)
 	if err != nil || v.Null {
 		return "", true, err

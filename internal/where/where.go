@@ -8,7 +8,7 @@
 // The order of evaluation is that of Postgres' executor: AND and OR from left to right, stopping when the result is known. What does not
 // depend on the row is computed when the condition is compiled, and its errors are errors of the condition.
 //
-// A Program is immutable and safe for concurrent use.
+// A Program is safe for concurrent use.
 package where
 
 //go:generate go test -run TestReferenceListsEverything . -update
@@ -118,7 +118,10 @@ type Program struct {
 	slots   []slot
 	cells   int
 	pool    sync.Pool
-	bound   atomic.Pointer[binding]
+	bound   atomic.Pointer[Bound] // of the last relation
+
+	versionsMu sync.Mutex
+	versions   map[string]version // the condition for other types of the columns, by these
 }
 
 // slot is a column that a program reads.
@@ -148,6 +151,18 @@ func compile(text string, table *Table, o Options) (*Program, []Warning, error) 
 	p.pool.New = func() any { return newFrame(len(p.slots), p.cells) }
 	return p, c.warnings, nil
 }
+
+// CheckSyntax checks what can be told of a condition without its table: whether it is an expression at all. The error is like Compile's.
+func CheckSyntax(text string) error {
+	c := newChecker(text, &Table{}, Options{})
+	if _, err := syntax.Parse(text, syntax.Options{Major: newestMajor, Keywords: pgcatalog.Keywords(newestMajor)}); err != nil {
+		return c.problem(err)
+	}
+	return nil
+}
+
+// newestMajor is the version whose grammar allows the most.
+const newestMajor = 18
 
 // String is the condition as it was written; it compiles to the same program again.
 func (p *Program) String() string { return p.text }

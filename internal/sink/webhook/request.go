@@ -35,7 +35,8 @@ func (s *Sink) post(ctx context.Context, batch []sink.Message) error {
 	if err != nil {
 		return fmt.Errorf("compress the body: %w", err)
 	}
-	err = s.exchange(ctx, requestID(batch), body)
+	to, _ := batch[0].Route.To.(*destination)
+	err = s.exchange(ctx, requestID(batch), to, body)
 	told = true
 	answer, answered := errors.AsType[*StatusError](err)
 	switch {
@@ -59,23 +60,28 @@ func unavailable(err error) error {
 	return err
 }
 
-func (s *Sink) exchange(parent context.Context, id string, body *buffer) error {
+func (s *Sink) exchange(parent context.Context, id string, to *destination, body *buffer) error {
 	ctx, cancel := context.WithTimeout(parent, s.timeout)
 	defer cancel()
 	lent := newPayload(body)
 	defer lent.end()
 	// RoundTrip and not Client.Do: no redirects, no cookies, one attempt. It does resend when an idle connection turns out to be closed
 	// before anything was written.
-	resp, err := s.transport.RoundTrip(s.request(ctx, id, lent))
+	resp, err := s.transport.RoundTrip(s.request(ctx, id, to, lent))
 	if err != nil {
 		return s.transportError(parent, ctx, err)
 	}
 	return s.settle(resp, cancel)
 }
 
-func (s *Sink) request(ctx context.Context, id string, body *payload) *http.Request {
+func (s *Sink) request(ctx context.Context, id string, to *destination, body *payload) *http.Request {
 	timestamp := strconv.FormatInt(time.Now().Unix(), 10)
 	headers := maps.Clone(s.headers) // the values are shared and never written to
+	method, target := http.MethodPost, s.url
+	if to != nil {
+		method, target = to.method, to.url
+		maps.Copy(headers, to.headers)
+	}
 	if s.signer.active() {
 		headers["Webhook-Id"] = []string{id}
 		headers["Webhook-Timestamp"] = []string{timestamp}
@@ -85,7 +91,7 @@ func (s *Sink) request(ctx context.Context, id string, body *payload) *http.Requ
 		setDefault(headers, "Webhook-Timestamp", timestamp)
 	}
 	req := &http.Request{
-		Method: http.MethodPost, URL: s.url, Host: s.host, Header: headers,
+		Method: method, URL: target, Host: s.host, Header: headers,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: io.NopCloser(&body.reader), GetBody: body.again, ContentLength: int64(len(body.buffer.bytes)),
 	}

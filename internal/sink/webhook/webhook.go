@@ -26,6 +26,8 @@ import (
 var Definition = sink.Definition{
 	Type:      "webhook",
 	Config:    Config{},
+	Routes:    routeKeys,
+	Route:     routeOf,
 	Atomicity: atomicity,
 	Open:      open,
 }
