@@ -162,8 +162,36 @@ func FormFunction(f *resource.Function, o FormOptions) []byte {
 	b.unless(o.API, "sink_type", f.SinkType)
 	b.unless(o.API, "path", f.Path)
 	b.unless(o.API, "code", f.Code)
+	b.query(f)
 	b.times(f.Meta)
 	return b.bytes()
+}
+
+// query writes how an enrichment is run: everything for the API, elsewhere what differs from the default.
+func (b *object) query(f *resource.Function) {
+	if f.Type != resource.FunctionEnrichment {
+		return
+	}
+	q, all := &f.Query, b.o.API
+	b.unless(all, "database", q.Database)
+	if q.ReplicaHost != "" {
+		replica := newObject(b.o)
+		replica.string("hostname", q.ReplicaHost)
+		if q.ReplicaPort != 0 {
+			replica.integer("port", int64(q.ReplicaPort))
+		}
+		b.raw("replica", replica.bytes())
+	} else if all {
+		b.null("replica")
+	}
+	for _, n := range []struct {
+		key   string
+		value int
+	}{{"timeout_ms", int(q.Timeout.Milliseconds())}, {"max_rows", q.MaxRows}, {"cache_ttl_ms", int(q.CacheFor.Milliseconds())}} {
+		if all || n.value != 0 {
+			b.count(n.key, n.value)
+		}
+	}
 }
 
 func (b *object) times(m resource.Meta) {

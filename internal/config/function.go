@@ -40,7 +40,7 @@ func (d *decoder) function(path string, n *node, stored *resource.Function) reso
 }
 
 // functionKeys may stand in the function itself, or in a wrapper of the old form.
-var functionKeys = []string{"type", "language", "sink_type", "path", "code"}
+var functionKeys = []string{"type", "language", "sink_type", "path", "code", "database", "replica", "timeout_ms", "max_rows", "cache_ttl_ms"}
 
 // wrapped finds the old form: function: {type: …}, or transform: {type: …}.
 func (f *fields) wrapped() (inner *fields, wrapper string) {
@@ -86,6 +86,23 @@ func (f *fields) functionKeys(fn *resource.Function) {
 		}
 	}
 	f.codeFile()
+	f.query(&fn.Query)
+}
+
+// query reads how an enrichment's query is run.
+func (f *fields) query(q *resource.Query) {
+	f.text("database", &q.Database, "")
+	if sub, ok := f.section("replica"); ok {
+		q.ReplicaHost, q.ReplicaPort = "", 0
+		sub.text("hostname", &q.ReplicaHost, "")
+		sub.integer("port", &q.ReplicaPort, 0)
+		sub.close()
+	} else if f.cleared("replica") {
+		q.ReplicaHost, q.ReplicaPort = "", 0
+	}
+	f.millis("timeout_ms", &q.Timeout, 0)
+	f.integer("max_rows", &q.MaxRows, 0)
+	f.millis("cache_ttl_ms", &q.CacheFor, 0)
 }
 
 // drop forgets what belongs to the type that a function no longer is of.
@@ -103,6 +120,9 @@ func (f *fields) drop(fn *resource.Function, before resource.FunctionType) {
 	}
 	if fn.Type == resource.FunctionEnrichment || before == resource.FunctionEnrichment {
 		fn.Language = ""
+	}
+	if fn.Type != resource.FunctionEnrichment {
+		fn.Query = resource.Query{}
 	}
 }
 

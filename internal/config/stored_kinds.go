@@ -179,17 +179,29 @@ type storedFunction struct {
 	SinkType    string `json:"sink_type"`
 	Path        string `json:"path"`
 	Code        string `json:"code"`
+
+	Query storedQuery `json:"query"`
+}
+
+type storedQuery struct {
+	Database    string        `json:"database"`
+	ReplicaHost string        `json:"replica_host"`
+	ReplicaPort int           `json:"replica_port"`
+	Timeout     time.Duration `json:"timeout"`
+	MaxRows     int           `json:"max_rows"`
+	CacheFor    time.Duration `json:"cache_for"`
 }
 
 func storedFunctionOf(f *resource.Function) *storedFunction {
 	return &storedFunction{
 		Name: f.Name, Description: f.Description, Type: string(f.Type), Language: string(f.Language), SinkType: f.SinkType, Path: f.Path, Code: f.Code,
+		Query: storedQuery(f.Query),
 	}
 }
 
 func (s *storedFunction) resource() resource.Function {
 	return resource.Function{
 		Name: s.Name, Description: s.Description, Type: resource.FunctionType(s.Type), Language: resource.Language(s.Language),
-		SinkType: s.SinkType, Path: s.Path, Code: s.Code,
+		SinkType: s.SinkType, Path: s.Path, Code: s.Code, Query: resource.Query(s.Query),
 	}
 }

@@ -59,6 +59,21 @@ func (p *Plane) checkConditions(ctx context.Context, at string, db *resource.Dat
 	return warnings, mistakes
 }
 
+// checkEnrichment has the query of a sink's enrichment read where it will run. A database that cannot be reached is no mistake of the query's.
+func (p *Plane) checkEnrichment(ctx context.Context, at string, next *resource.Set, sink *resource.Sink) (warnings []string, mistakes []resource.Mistake) {
+	err := p.source.CheckEnrichment(ctx, next, sink)
+	e, ok := problem.As(err)
+	switch {
+	case err == nil:
+	case ok && e.Code == "enrichment_failed":
+		m := resource.Mistake{Path: at + ".enrichment", Code: resource.CodeInvalid, What: "cannot be used here: " + e.Message, Hint: e.Hint}
+		mistakes = append(mistakes, m)
+	default:
+		warnings = append(warnings, fmt.Sprintf("the enrichment of sink %q could not be checked: %v", sink.Name, err))
+	}
+	return warnings, mistakes
+}
+
 func joined(hint, more string) string {
 	if hint == "" {
 		return more

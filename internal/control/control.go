@@ -45,6 +45,8 @@ type Source interface {
 	Tables(ctx context.Context, db *resource.Database) ([]Table, error)
 	// CheckConditions compiles conditions for the tables as they are now. There is a verdict for each.
 	CheckConditions(ctx context.Context, db *resource.Database, conditions []Condition) ([]Verdict, error)
+	// CheckEnrichment has the database that a sink's enrichment asks read its query.
+	CheckEnrichment(ctx context.Context, set *resource.Set, sink *resource.Sink) error
 	// Effects tells what starting to read the database would create in it.
 	Effects(ctx context.Context, db *resource.Database) ([]string, error)
 }

@@ -35,6 +35,9 @@ func renames(was, next *resource.Set) {
 			follow(functions, name)
 		}
 	}
+	for i := range next.Functions {
+		follow(databases, &next.Functions[i].Query.Database)
+	}
 	for i := range next.ChangeRetentions {
 		follow(databases, &next.ChangeRetentions[i].SourceDatabase)
 		follow(databases, &next.ChangeRetentions[i].DestinationDatabase)

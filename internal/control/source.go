@@ -45,6 +45,7 @@ func (p *Plane) checkSource(ctx context.Context, next *resource.Set, changes []C
 		if !ok || !namesTables(sink) && !conditional(sink) {
 			continue
 		}
+		at := fmt.Sprintf("sinks[%d]", i)
 		known, asked := tables[db.Name]
 		if !asked {
 			if known, err = p.source.Tables(ctx, db); err != nil {
@@ -56,10 +57,14 @@ func (p *Plane) checkSource(ctx context.Context, next *resource.Set, changes []C
 		if known == nil {
 			continue
 		}
-		more, mistakes := unknownTables(fmt.Sprintf("sinks[%d]", i), sink, known)
+		more, mistakes := unknownTables(at, sink, known)
 		warnings = append(warnings, more...)
 		if len(mistakes) == 0 && conditional(sink) {
-			more, mistakes = p.checkConditions(ctx, fmt.Sprintf("sinks[%d]", i), db, sink, known)
+			more, mistakes = p.checkConditions(ctx, at, db, sink, known)
+			warnings = append(warnings, more...)
+		}
+		if len(mistakes) == 0 && sink.Enrichment != "" {
+			more, mistakes = p.checkEnrichment(ctx, at, next, sink)
 			warnings = append(warnings, more...)
 		}
 		if len(mistakes) > 0 {
@@ -93,10 +98,13 @@ func transient(err error) bool {
 }
 
 // sourceKeys are those of a sink's keys that have to do with what its database has.
-var sourceKeys = []string{"source", "tables", "database", "where", "route", "actions"}
+var sourceKeys = []string{"source", "tables", "database", "where", "route", "actions", "enrichment"}
 
 func touched(changes []Change, sink *resource.Sink) bool {
 	return slices.ContainsFunc(changes, func(c Change) bool {
+		if c.Kind == KindFunction && c.Name == sink.Enrichment {
+			return c.Action != ActionDelete
+		}
 		return c.Kind == KindSink && c.Name == sink.Name && c.Action != ActionDelete &&
 			(c.Action == ActionCreate || slices.ContainsFunc(c.Changed, func(key string) bool { return slices.Contains(sourceKeys, key) }))
 	})

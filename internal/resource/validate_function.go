@@ -56,6 +56,30 @@ func (c *checker) function(at string, f *Function) {
 		c.add(at+".path", CodeConflict, "belongs to functions of the type path; this one is of the type %s", f.Type)
 	}
 	c.code(at, f)
+	c.query(at, f)
+}
+
+// query checks how an enrichment is run.
+func (c *checker) query(at string, f *Function) {
+	q := &f.Query
+	if f.Type != FunctionEnrichment {
+		if *q != (Query{}) {
+			c.add(at+".database", CodeConflict, "and replica, timeout_ms, max_rows and cache_ttl_ms belong to functions of the type enrichment; this one is of the type %s", f.Type)
+		}
+		return
+	}
+	if q.Timeout != 0 {
+		c.millis(at+".timeout_ms", q.Timeout, minQueryTimeout, maxQueryTimeout)
+	}
+	c.between(at+".max_rows", q.MaxRows, 0, maxMaxRows)
+	c.millis(at+".cache_ttl_ms", q.CacheFor, 0, maxCacheFor)
+	if q.ReplicaHost == "" && q.ReplicaPort != 0 {
+		c.add(at+".replica.hostname", CodeMissing, "is required")
+	}
+	if strings.ContainsAny(q.ReplicaHost, " \t\r\n@?#") || strings.Contains(q.ReplicaHost, "://") {
+		c.add(at+".replica.hostname", CodeInvalid, "is not a host name")
+	}
+	c.between(at+".replica.port", q.ReplicaPort, 0, 65535)
 }
 
 func (c *checker) routing(at string, f *Function) {

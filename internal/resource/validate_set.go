@@ -88,6 +88,9 @@ func (c *checker) references(s, stored *Set) {
 		name := func(e *HTTPEndpoint) string { return e.Name }
 		c.reference(at+webhookKey, "HTTP endpoint", k.Destination.Webhook.HTTPEndpoint, names(name, s.HTTPEndpoints, stored.HTTPEndpoints))
 	}
+	for i := range s.Functions {
+		c.databaseReference(fmt.Sprintf("functions[%d].database", i), s.Functions[i].Query.Database, s, stored)
+	}
 	for i := range s.ChangeRetentions {
 		r := &s.ChangeRetentions[i]
 		at := fmt.Sprintf("change_retentions[%d]", i)

@@ -129,6 +129,10 @@ func (s *Server) registerSinks(ctx context.Context, set *resource.Set, res resou
 				d.functions[name] = f
 			}
 		}
+		if f := d.functions[sk.Enrichment]; f != nil {
+			asked := askedDatabase(set, &res, f)
+			d.asked = &asked
+		}
 		sinks[sk.Name] = d
 	}
 	return sinks, errors.Join(errs...)

@@ -57,7 +57,8 @@ type declared struct {
 	endpoint *resource.HTTPEndpoint // webhooks
 	// functions are those that it names, by name.
 	functions map[string]*resource.Function
-	created   bool // by this declaration: its start position is yet to be fixed
+	asked     *resource.Database // by its enrichment, as it is to be reached
+	created   bool               // by this declaration: its start position is yet to be fixed
 }
 
 // running is one life of an open log.

@@ -46,6 +46,11 @@ func (l looker) CheckConditions(ctx context.Context, db *resource.Database, asks
 	return verdicts, sourceError(err)
 }
 
+// CheckEnrichment has the database that a sink's enrichment asks read its query.
+func (l looker) CheckEnrichment(ctx context.Context, set *resource.Set, sk *resource.Sink) error {
+	return l.look.CheckEnrichment(ctx, set, sk)
+}
+
 // Effects tells what a start would create.
 func (l looker) Effects(ctx context.Context, db *resource.Database) ([]string, error) {
 	effects, err := l.look.Effects(ctx, db)

@@ -1,11 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/sequinstream/sequin/internal/cdc"
+	"github.com/sequinstream/sequin/internal/postgres/enrich"
 	"github.com/sequinstream/sequin/internal/resource"
 	"github.com/sequinstream/sequin/internal/shape"
 	"github.com/sequinstream/sequin/internal/sink"
@@ -13,20 +16,73 @@ import (
 	"github.com/sequinstream/sequin/internal/transform/path"
 )
 
+// pipeline makes the messages of a sink.
+type pipeline struct {
+	*shape.Pipeline
+	close func()
+}
+
+// enricher is an enrichment's query as shaping wants it.
+type enricher struct{ *enrich.Query }
+
+// Enrich asks for what belongs to the rows of changes.
+func (e enricher) Enrich(ctx context.Context, changes []*cdc.Change) ([]shape.Enriched, error) {
+	found, err := e.Query.Enrich(ctx, changes)
+	out := make([]shape.Enriched, len(found))
+	for i, f := range found {
+		out[i] = shape.Enriched(f)
+	}
+	return out, err
+}
+
+// askedDatabase is the database that an enrichment's query runs in, as it is to be reached.
+func askedDatabase(set *resource.Set, own *resource.Database, f *resource.Function) resource.Database {
+	database := *own
+	if other, ok := set.Database(f.Query.Database); ok {
+		database = *other
+	}
+	if f.Query.ReplicaHost != "" {
+		database.Hostname = f.Query.ReplicaHost
+		database.Port = cmp.Or(f.Query.ReplicaPort, database.Port)
+	}
+	return database
+}
+
+// enrichmentOf is the query of an enrichment.
+func enrichmentOf(database resource.Database, f *resource.Function, sk resource.Sink, logger *slog.Logger) (*enrich.Query, error) {
+	source, err := Source(database)
+	if err != nil {
+		return nil, err
+	}
+	return enrich.New(enrich.Options{
+		Name: f.Name, SQL: f.Code, Connect: source.Connect, Logger: logger, Format: formatOf(sk), Timeout: f.Query.Timeout, MaxRows: f.Query.MaxRows,
+		CacheFor: f.Query.CacheFor,
+	}), nil
+}
+
 // pipelineOf is what makes the messages of a sink.
-func (r *sinkRun) pipelineOf(source resource.Database, want declared) (*shape.Pipeline, error) {
-	p := &shape.Pipeline{
+func (r *sinkRun) pipelineOf(source resource.Database, want declared) (*pipeline, error) {
+	p := &pipeline{close: func() {}}
+	p.Pipeline = &shape.Pipeline{
 		Logger: r.logger,
 		Form: shape.Form{
 			Format: formatOf(want.sink), RecordOnly: want.sink.LegacyTransform == resource.LegacyTransformRecordOnly, Tail: tailOf(r.db.id, source, want),
 		},
 	}
-	if err := r.addRoutes(p, want); err != nil {
+	if err := r.addRoutes(p.Pipeline, want); err != nil {
 		return nil, err
+	}
+	if f := want.functions[want.sink.Enrichment]; f != nil {
+		q, err := enrichmentOf(*want.asked, f, want.sink, r.logger)
+		if err != nil {
+			return nil, fmt.Errorf("enrichment %q: %w", f.Name, err)
+		}
+		p.Enrich, p.close = enricher{q}, q.Close
 	}
 	if f := want.functions[want.sink.Transform]; f != nil && f.Type == resource.FunctionPath {
 		var err error
 		if p.Path, err = path.New(f.Path); err != nil {
+			p.close()
 			return nil, fmt.Errorf("function %q: %w", f.Name, err)
 		}
 	}
@@ -40,7 +96,7 @@ type shapes struct{}
 func (shapes) CheckSink(set *resource.Set, sk *resource.Sink) []resource.Mistake {
 	var mistakes []resource.Mistake
 	for key, name := range map[string]string{"filter": sk.Filter, "transform": sk.Transform, "enrichment": sk.Enrichment, "routing": sk.Routing} {
-		if f, ok := set.Function(name); ok && f.Type != resource.FunctionPath {
+		if f, ok := set.Function(name); ok && f.Type != resource.FunctionPath && f.Type != resource.FunctionEnrichment {
 			mistakes = append(mistakes, resource.Mistake{
 				Path: key, Code: resource.CodeUnavailable, What: fmt.Sprintf("is %q, a function of the type %s, and this version does not run those yet", name, f.Type),
 			})

@@ -30,7 +30,7 @@ type sinkRun struct {
 	db       *database
 	log      consumer.Log
 	logger   *slog.Logger
-	pipeline atomic.Pointer[shape.Pipeline]
+	pipeline atomic.Pointer[pipeline]
 	observer *sinkObserver
 	task     *task
 
@@ -77,7 +77,7 @@ func (r *sinkRun) open(ctx context.Context, from place) error {
 	if err != nil {
 		return err
 	}
-	r.pipeline.Store(pipeline)
+	r.use(pipeline)
 	cfg := r.config(want)
 	cfg.StartAt, cfg.SkipBelow = from.seq, from.lsn
 	c, err := consumer.Open(ctx, consumer.Deps{
@@ -108,6 +108,13 @@ func (r *sinkRun) open(ctx context.Context, from place) error {
 	return nil
 }
 
+// use has messages made by another pipeline from now on. What the old one holds is let go when its last batch is done.
+func (r *sinkRun) use(p *pipeline) {
+	if old := r.pipeline.Swap(p); old != nil {
+		old.close()
+	}
+}
+
 // run works until ctx ends: first the deliveries stop, then the consumer, whose last act is to make what was acknowledged durable.
 func (r *sinkRun) run(ctx context.Context) error {
 	if r.spent() {
@@ -117,6 +124,7 @@ func (r *sinkRun) run(ctx context.Context) error {
 		r.spent()
 	}
 	c, push := r.now()
+	defer func() { r.pipeline.Load().close() }()
 	lower, stopLower := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLower()
 	upper, stopUpper := context.WithCancel(ctx)
@@ -173,15 +181,17 @@ func (r *sinkRun) update(ctx context.Context, want declared, source resource.Dat
 	var settings delivery.Settings
 	if push != nil {
 		if settings, err = r.settings(want); err != nil {
+			pipeline.close()
 			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
 	if err := c.Update(ctx, r.config(want)); err != nil && !errors.Is(err, consumer.ErrStopped) {
+		pipeline.close()
 		return errors.Join(err, closeSink(settings))
 	}
-	r.pipeline.Store(pipeline)
+	r.use(pipeline)
 	r.mu.Lock()
 	r.want, r.source = want, source
 	r.mu.Unlock()

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/postgres"
 	"github.com/sequinstream/sequin/internal/postgres/catalog"
@@ -121,6 +124,46 @@ func whereTable(ctx context.Context, conn *pgx.Conn, name resource.TableName) (w
 		return where.Table{}, fmt.Errorf("look up table %s: %w", name, err)
 	}
 	return catalog.WhereTable(ctx, conn, oid)
+}
+
+// CheckEnrichment has the database that a sink's enrichment asks read its query, for the one table of the sink's source.
+func (l sourceLook) CheckEnrichment(ctx context.Context, set *resource.Set, sk *resource.Sink) error {
+	f, ok := set.Function(sk.Enrichment)
+	db, there := set.Database(sk.Database)
+	if !ok || !there || len(sk.Source.IncludeTables) != 1 {
+		return nil
+	}
+	var rel *cdc.Relation
+	err := l.with(ctx, db, func(conn *pgx.Conn, _ postgres.Config) error {
+		tables, err := catalog.Tables(ctx, conn)
+		for i := range tables {
+			if t := &tables[i]; t.Schema == sk.Source.IncludeTables[0].Schema && t.Name == sk.Source.IncludeTables[0].Name {
+				rel = keyRelation(t)
+			}
+		}
+		return err
+	})
+	if err != nil || rel == nil {
+		return err
+	}
+	q, err := enrichmentOf(askedDatabase(set, db, f), f, *sk, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer q.Close()
+	return q.Check(ctx, rel)
+}
+
+// keyRelation is a table as far as its primary key goes.
+func keyRelation(t *catalog.Table) *cdc.Relation {
+	rel := &cdc.Relation{OID: t.OID, Schema: t.Schema, Name: t.Name}
+	for i, c := range t.Columns {
+		rel.Columns = append(rel.Columns, cdc.Column{Name: c.Name, AttNum: c.AttNum, TypeOID: c.TypeOID})
+		if slices.Contains(t.PrimaryKey, c.Name) {
+			rel.PrimaryKey = append(rel.PrimaryKey, i)
+		}
+	}
+	return rel
 }
 
 // publishedOIDs are the tables in the publication; there is false when it is yet to be created.

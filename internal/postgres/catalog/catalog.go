@@ -34,7 +34,7 @@ func Relation(ctx context.Context, conn Querier, sent cdc.Relation) (*cdc.Relati
 	rel.OID = sent.SourceID
 	rel.Columns = slices.Clone(sent.Columns)
 	rel.IdentityKey = slices.Clone(sent.IdentityKey)
-	if err := fillTypes(ctx, conn, rel.Columns); err != nil {
+	if err := FillTypes(ctx, conn, rel.Columns); err != nil {
 		return nil, fmt.Errorf("catalog facts of %s.%s: %w", sent.Schema, sent.Name, err)
 	}
 	rel.PrimaryKey = keyByFlags(&rel)

@@ -118,7 +118,7 @@ func Columns(ctx context.Context, conn Querier, oid uint32) ([]cdc.Column, error
 			return nil, fmt.Errorf("columns of table %d: %w", oid, ErrGone)
 		}
 	}
-	if err := fillTypes(ctx, conn, columns); err != nil {
+	if err := FillTypes(ctx, conn, columns); err != nil {
 		return nil, fmt.Errorf("columns of table %d: %w", oid, err)
 	}
 	return columns, nil

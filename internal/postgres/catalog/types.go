@@ -23,8 +23,8 @@ select distinct t.oid, t.typname::text, t.typtype::text, t.typcategory::text,
   t.typbasetype, t.typdelim::text
 from reachable r join pg_type t on t.oid = r.oid`
 
-// fillTypes sets the Type of each column from its TypeOID. Types that the catalog does not know any more are text.
-func fillTypes(ctx context.Context, conn Querier, columns []cdc.Column) error {
+// FillTypes sets the Type of each column from its TypeOID. Types that the catalog does not know any more are text.
+func FillTypes(ctx context.Context, conn Querier, columns []cdc.Column) error {
 	var unknown []uint32
 	for i := range columns {
 		if t, ok := cdc.BuiltinType(columns[i].TypeOID); ok {
