@@ -150,7 +150,7 @@ func (l sourceLook) CheckEnrichment(ctx context.Context, set *resource.Set, sk *
 	if err != nil {
 		return err
 	}
-	defer q.Close()
+	defer q.Close() //nolint:contextcheck // a farewell does not depend on the question
 	return q.Check(ctx, rel)
 }
 

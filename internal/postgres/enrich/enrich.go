@@ -180,7 +180,7 @@ func (q *Query) Check(ctx context.Context, rel *cdc.Relation) error {
 	if err != nil {
 		return q.unreachable(err)
 	}
-	defer q.pool.put(conn)
+	defer q.pool.put(ctx, conn)
 	p, err := q.prepare(ctx, conn, &k)
 	if err != nil {
 		return q.explain(ctx, err)
@@ -205,10 +205,10 @@ func (q *Query) run(ctx context.Context, a *ask, found []Found) error {
 		rows, err := q.query(ctx, conn, a)
 		stale := err != nil && used && attempt == 1 && ctx.Err() == nil && (conn.conn.IsClosed() || outdated(err))
 		if stale {
-			q.pool.drop(conn)
+			q.pool.drop(ctx, conn)
 			continue
 		}
-		q.pool.put(conn)
+		q.pool.put(ctx, conn)
 		if err != nil {
 			return q.explain(ctx, err)
 		}

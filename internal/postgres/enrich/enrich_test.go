@@ -2,8 +2,9 @@ package enrich_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -119,7 +120,7 @@ func TestWhatFails(t *testing.T) {
 		"two statements":      {"select id from orders where id = any($1); drop table orders", nil, "multiple commands"},
 		"a row that fails":    {"select id, 1 / (id - 3) from orders where id = any($1)", nil, "division by zero"},
 		"nobody can be asked": {"select 1", func(o *enrich.Options) {
-			o.Connect = func(context.Context) (*pgx.Conn, error) { return nil, fmt.Errorf("no route") }
+			o.Connect = func(context.Context) (*pgx.Conn, error) { return nil, errors.New("no route") }
 		}, "cannot be reached: no route"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,7 +190,7 @@ func TestBatchesPoolAndCache(t *testing.T) {
 		wg.Go(func() {
 			var batch []*cdc.Change
 			for i := range 10 {
-				batch = append(batch, insert(orders, fmt.Sprint(i+1)))
+				batch = append(batch, insert(orders, strconv.Itoa(i+1)))
 			}
 			found, err := q.Enrich(t.Context(), batch)
 			if err != nil || len(found) != 10 || found[9].Object == nil {

@@ -59,7 +59,7 @@ func (p *pool) take(ctx context.Context) (c *connection, used bool, err error) {
 		return nil, false, err
 	}
 	if _, err := conn.Exec(ctx, "set session characteristics as transaction read only"); err != nil {
-		p.end(conn)
+		p.end(ctx, conn)
 		<-p.turns
 		return nil, false, err
 	}
@@ -67,7 +67,7 @@ func (p *pool) take(ctx context.Context) (c *connection, used bool, err error) {
 }
 
 // put takes a connection back. One that is broken goes.
-func (p *pool) put(c *connection) {
+func (p *pool) put(ctx context.Context, c *connection) {
 	defer func() { <-p.turns }()
 	if c.conn.IsClosed() {
 		return
@@ -75,7 +75,7 @@ func (p *pool) put(c *connection) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || c.conn.PgConn().IsBusy() || c.conn.PgConn().TxStatus() != 'I' {
-		go p.end(c.conn)
+		go p.end(ctx, c.conn)
 		return
 	}
 	c.since = time.Now()
@@ -86,8 +86,8 @@ func (p *pool) put(c *connection) {
 }
 
 // drop ends a connection that was lent.
-func (p *pool) drop(c *connection) {
-	p.end(c.conn)
+func (p *pool) drop(ctx context.Context, c *connection) {
+	p.end(ctx, c.conn)
 	<-p.turns
 }
 
@@ -97,7 +97,7 @@ func (p *pool) expire() {
 	defer p.mu.Unlock()
 	n := 0
 	for n < len(p.idle) && time.Since(p.idle[n].since) >= idleTime {
-		go p.end(p.idle[n].conn)
+		go p.end(context.Background(), p.idle[n].conn)
 		n++
 	}
 	p.idle = append(p.idle[:0:0], p.idle[n:]...)
@@ -115,14 +115,14 @@ func (p *pool) close() {
 		p.timer.Stop()
 	}
 	for _, c := range p.idle {
-		p.end(c.conn)
+		p.end(context.Background(), c.conn)
 	}
 	p.idle = nil
 }
 
-// end says farewell, for a short time.
-func (p *pool) end(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+// end says farewell, for a short time, whatever became of the question.
+func (p *pool) end(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := conn.Close(ctx); err != nil {
 		p.logger.Debug("close a connection for enrichment", "reason", err)
