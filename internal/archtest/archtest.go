@@ -54,7 +54,8 @@ var owners = map[string][]string{
 	"go.yaml.in/yaml/v3":                  {"internal/config"},
 	"golang.org/x/crypto":                 {"internal/auth"},
 	"golang.org/x/term":                   {"internal/cli"},
-	"os/signal":                           {"cmd"},
+	"github.com/tetratelabs/wazero":       {"internal/transform/wasm"},
+	"os/signal":                           {"cmd", "internal/transform/sandbox"}, // sandbox: a worker is a process of its own
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/stretchr/testify":         {},
 	"go.uber.org/goleak":                  {},
