@@ -48,6 +48,8 @@ var sinkParts = []string{"all", "circuit", "egress", "sinktest"}
 // owners tells which families may import an outside package. Whoever else needs it asks its owner.
 var owners = map[string][]string{
 	"github.com/cockroachdb/pebble/v2":    {"internal/engine/embedded"},
+	"github.com/dlclark/regexp2/v2":       {"internal/transform/javascript"}, // for its limit of time; goja brings it
+	"github.com/dop251/goja":              {"internal/transform/javascript"},
 	"github.com/jackc/pgx/v5":             {"internal/postgres", "internal/capture", "internal/cli", "internal/server"}, // cli: tail streams without a server; server: introduces them
 	"github.com/prometheus/client_golang": {"internal/metrics"},
 	"github.com/spf13/cobra":              {"internal/cli"},
