@@ -8,9 +8,14 @@ import (
 	"syscall"
 
 	"github.com/sequinstream/sequin/internal/cli"
+	"github.com/sequinstream/sequin/internal/transform/runtimes"
+	"github.com/sequinstream/sequin/internal/transform/sandbox"
 )
 
 func main() {
+	if sandbox.IsWorker(os.Args) {
+		sandbox.Main(runtimes.All)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)   // a second signal then ends the process at once
 	signal.Ignore(syscall.SIGPIPE) // a reader of our output that goes away is an error of the write, so that commands clean up

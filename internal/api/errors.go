@@ -114,6 +114,16 @@ var statuses = map[string]int{
 	"not_redrivable":       http.StatusConflict,
 	"too_many_redrives":    http.StatusConflict,
 	"message_not_found":    http.StatusNotFound,
+	"database_not_found":   http.StatusNotFound,
+	"sink_not_found":       http.StatusNotFound,
+
+	"no_messages":                 http.StatusNotFound,
+	"message_not_whole":           http.StatusUnprocessableEntity,
+	"enrichment_needs_changes":    http.StatusUnprocessableEntity,
+	"enrichment_failed":           http.StatusUnprocessableEntity,
+	"function_invalid":            http.StatusUnprocessableEntity,
+	"functions_unavailable":       http.StatusServiceUnavailable,
+	"function_worker_unavailable": http.StatusServiceUnavailable,
 }
 
 // CodeUnavailableFeature is the code of what a later release will do.

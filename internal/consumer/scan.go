@@ -23,6 +23,7 @@ type scanner struct {
 	read  logReader // for what waited behind a fence
 	seqs  []uint64
 
+	warned bool
 	untold <-chan struct{} // a condition cannot be told: closed when that may have changed
 }
 
@@ -30,7 +31,11 @@ type scanner struct {
 func (s *scanner) waitForCondition(ctx context.Context, cause error) {
 	c := s.c
 	c.mu.Lock()
-	if c.stats.whereErr == nil || c.stats.whereErr.Error() != cause.Error() {
+	// The first time is usually the first change of a table, and over in a moment.
+	if known := c.stats.whereErr; known == nil {
+		s.warned = false
+	} else if !s.warned {
+		s.warned = true
 		c.logger.WarnContext(ctx, "the condition on a table cannot be told; messages from there on wait", "error", cause)
 	}
 	c.stats.whereErr = cause

@@ -3,17 +3,22 @@ package server
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/postgres/enrich"
+	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
 	"github.com/sequinstream/sequin/internal/shape"
 	"github.com/sequinstream/sequin/internal/sink"
 	"github.com/sequinstream/sequin/internal/sink/all"
+	"github.com/sequinstream/sequin/internal/transform/language"
 	"github.com/sequinstream/sequin/internal/transform/path"
+	"github.com/sequinstream/sequin/internal/transform/runtimes"
+	"github.com/sequinstream/sequin/internal/transform/sandbox"
 )
 
 // pipeline makes the messages of a sink.
@@ -79,27 +84,73 @@ func (r *sinkRun) pipelineOf(source resource.Database, want declared) (*pipeline
 		}
 		p.Enrich, p.close = enricher{q}, q.Close
 	}
-	if f := want.functions[want.sink.Transform]; f != nil && f.Type == resource.FunctionPath {
-		var err error
-		if p.Path, err = path.New(f.Path); err != nil {
-			p.close()
-			return nil, fmt.Errorf("function %q: %w", f.Name, err)
-		}
+	if err := r.addFunctions(p.Pipeline, want); err != nil {
+		p.close()
+		return nil, err
 	}
 	return p, nil
 }
 
+// addFunctions makes ready what runs in processes of their own.
+func (r *sinkRun) addFunctions(p *shape.Pipeline, want declared) (err error) {
+	p.Functions = r.db.server.functions
+	if f := want.functions[want.sink.Filter]; f != nil {
+		if p.Filter, err = runnable(f); err != nil {
+			return err
+		}
+	}
+	if f := want.functions[want.sink.Routing]; f != nil {
+		if p.Routing, err = runnable(f); err != nil {
+			return err
+		}
+		read, err := router(want)
+		if err != nil {
+			return err
+		}
+		p.Route = func(to []byte) (sink.Route, error) { return read(to, false) }
+	}
+	f := want.functions[want.sink.Transform]
+	switch {
+	case f == nil:
+	case f.Type == resource.FunctionPath:
+		if p.Path, err = path.New(f.Path); err != nil {
+			return fmt.Errorf("function %q: %w", f.Name, err)
+		}
+	default:
+		p.Transform, err = runnable(f)
+	}
+	return err
+}
+
+// runnable is a function as the workers know it.
+func runnable(f *resource.Function) (*sandbox.Function, error) {
+	entry := map[resource.FunctionType]language.Entry{
+		resource.FunctionTransform: language.Transform, resource.FunctionFilter: language.Filter, resource.FunctionRouting: language.Route,
+	}[f.Type]
+	code, err := runtimes.Code(string(f.Language), entry, f.Code)
+	if err != nil {
+		return nil, err
+	}
+	return sandbox.NewFunction(code.Language, language.Source{Name: f.Name, Entry: entry, Code: code.Code}), nil
+}
+
 // shapes checks what is to be done with messages before it is declared.
-type shapes struct{}
+type shapes struct{ functions *sandbox.Pool }
 
 // CheckSink reads the routes of a sink, and looks whether its functions can be run.
 func (shapes) CheckSink(set *resource.Set, sk *resource.Sink) []resource.Mistake {
 	var mistakes []resource.Mistake
-	for key, name := range map[string]string{"filter": sk.Filter, "transform": sk.Transform, "enrichment": sk.Enrichment, "routing": sk.Routing} {
-		if f, ok := set.Function(name); ok && f.Type != resource.FunctionPath && f.Type != resource.FunctionEnrichment {
-			mistakes = append(mistakes, resource.Mistake{
-				Path: key, Code: resource.CodeUnavailable, What: fmt.Sprintf("is %q, a function of the type %s, and this version does not run those yet", name, f.Type),
-			})
+	for _, use := range []struct{ key, name string }{{"filter", sk.Filter}, {"transform", sk.Transform}, {"routing", sk.Routing}} {
+		f, ok := set.Function(use.name)
+		if !ok || f.Type == resource.FunctionPath {
+			continue
+		}
+		if _, err := runnable(f); err != nil {
+			m := resource.Mistake{Path: use.key, Code: resource.CodeInvalid, What: fmt.Sprintf("is %q, which cannot be run: %s", use.name, err.Error())}
+			if p, ok := problem.As(err); ok {
+				m.Code, m.Hint = p.Code, p.Hint
+			}
+			mistakes = append(mistakes, m)
 		}
 	}
 	if len(sk.Routes) == 0 {
@@ -121,8 +172,28 @@ func (shapes) CheckSink(set *resource.Set, sk *resource.Sink) []resource.Mistake
 	return mistakes
 }
 
-// CheckFunction compiles a function.
-func (shapes) CheckFunction(context.Context, *resource.Function) ([]string, error) { return nil, nil }
+// CheckFunction compiles a function. That no worker could be started is no mistake of the function's.
+func (s shapes) CheckFunction(ctx context.Context, f *resource.Function) ([]string, error) {
+	switch f.Type {
+	case resource.FunctionPath:
+		_, err := path.New(f.Path)
+		return nil, err
+	case resource.FunctionEnrichment:
+		return nil, nil
+	case resource.FunctionTransform, resource.FunctionFilter, resource.FunctionRouting:
+	}
+	code, err := runnable(f)
+	if err != nil { // it can be kept; a sink cannot use it
+		return []string{err.Error()}, nil //nolint:nilerr // a warning
+	}
+	if err = s.functions.Check(ctx, code); err == nil {
+		return nil, nil
+	}
+	if mistake, ok := errors.AsType[*language.Error](err); ok {
+		return nil, problem.New("function_invalid", "%s", mistake.Error()).Because(err)
+	}
+	return []string{"it could not be compiled to be checked: " + err.Error()}, nil
+}
 
 // router reads the routes of a sink.
 func router(want declared) (func(to []byte, configured bool) (sink.Route, error), error) {

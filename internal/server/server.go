@@ -28,6 +28,7 @@ import (
 	"github.com/sequinstream/sequin/internal/sink/circuit"
 	"github.com/sequinstream/sequin/internal/sink/egress"
 	"github.com/sequinstream/sequin/internal/store"
+	"github.com/sequinstream/sequin/internal/transform/sandbox"
 	"github.com/sequinstream/sequin/internal/vault"
 )
 
@@ -88,6 +89,7 @@ type Server struct {
 	again       chan struct{}   // Apply was called
 	limitMemory func(databases int)
 	socket      net.Listener // the local operator's; nil without
+	functions   *sandbox.Pool
 	signIns     *auth.Throttle
 }
 
@@ -134,6 +136,11 @@ func assemble(ctx context.Context, opts Options) (*Server, error) {
 		held: map[string]bool{}, again: make(chan struct{}, 1), limitMemory: opts.LimitMemory,
 		signIns: auth.NewThrottle(signInAttempts, signInWindow),
 	}
+	cache := ""
+	if opts.DataDir != "" {
+		cache = filepath.Join(opts.DataDir, "functions")
+	}
+	s.functions = sandbox.New(sandbox.Options{Logger: opts.Logger, CacheDir: cache})
 	if s.engine == nil {
 		e, err := embedded.Open(ctx, embedded.Options{
 			Dir: opts.DataDir, Logger: opts.Logger, AllowEphemeral: opts.Ephemeral, Salvage: opts.Salvage,
@@ -162,7 +169,7 @@ func (s *Server) openPlane(ctx context.Context, runtime func(context.Context, []
 		return err
 	}
 	s.plane, err = control.Open(ctx, control.Deps{
-		Store: s.store, Vault: keys, Tokens: s.tokens, Source: looker{}, Shapes: shapes{}, Runtime: runtime, Logger: s.logger,
+		Store: s.store, Vault: keys, Tokens: s.tokens, Source: looker{}, Shapes: shapes{s.functions}, Runtime: runtime, Logger: s.logger,
 	})
 	if err != nil {
 		return err
@@ -215,11 +222,13 @@ func (s *Server) closeListeners() error {
 	return errors.Join(errs...)
 }
 
+// closeEngine lets go of the storage, and of the processes that functions ran in.
 func (s *Server) closeEngine() error {
+	err := s.functions.Close()
 	if !s.owned {
-		return nil
+		return err
 	}
-	return s.engine.Close()
+	return errors.Join(err, s.engine.Close())
 }
 
 // Plane is where what is declared can be changed.

@@ -13,26 +13,13 @@ import (
 	"github.com/sequinstream/sequin/internal/sink"
 	"github.com/sequinstream/sequin/internal/transform/language"
 	"github.com/sequinstream/sequin/internal/transform/path"
+	"github.com/sequinstream/sequin/internal/transform/sandbox"
 )
 
-// Function is a function in a language.
-type Function struct {
-	Language string
-	Entry    language.Entry
-	Name     string
-	Code     []byte
-}
-
-// Output is what a function made of one message.
-type Output struct {
-	Body []byte // JSON; valid until the next Run with the same outputs
-	Err  *language.Error
-}
-
-// Runner runs functions.
-type Runner interface {
-	// Run runs a function on each message. An error says that it could not be run at all.
-	Run(ctx context.Context, fn *Function, messages [][]byte, out []Output) error
+// Functions runs functions: a *sandbox.Pool.
+type Functions interface {
+	// Run runs a function on each message of a batch. An error says that it could not be run at all.
+	Run(ctx context.Context, f *sandbox.Function, b *sandbox.Batch) error
 }
 
 // Enricher finds what belongs to rows.
@@ -60,16 +47,16 @@ type Pipeline struct {
 	Form   Form
 	Logger *slog.Logger // for what must not happen
 
-	Enrich    Enricher  // nil for none, as all that follow
-	Filter    *Function // says whether a message is wanted
-	Transform *Function // makes another body of it
+	Enrich    Enricher          // nil for none, as all that follow
+	Filter    *sandbox.Function // says whether a message is wanted
+	Transform *sandbox.Function // makes another body of it
 	Path      *path.Path
-	Routing   *Function // says where it goes
-	Route     Router    // reads what Routing says
+	Routing   *sandbox.Function // says where it goes
+	Route     Router            // reads what Routing says
 	Routes    []sink.Route
 	Judge     Judge // of Routes
 
-	Runner Runner
+	Functions Functions // needed if there is a function
 }
 
 // Shape is the pipeline as a Shaper.
@@ -80,18 +67,18 @@ func (p *Pipeline) Shape(ctx context.Context, b *Batch) {
 		return
 	}
 	p.whole(ctx, b)
-	var s run
+	s := calls{functions: p.Functions}
 	if p.Filter != nil {
-		s.call(ctx, p.Runner, p.Filter, b, func(i int, out []byte) { b.Items[i].Skip = string(out) == "false" })
+		s.call(ctx, p.Filter, b, func(i int, out []byte) { b.Items[i].Skip = string(out) == "false" })
 	}
 	if p.Routing != nil {
-		s.call(ctx, p.Runner, p.Routing, b, func(i int, out []byte) { p.routed(b, i, out) })
+		s.call(ctx, p.Routing, b, func(i int, out []byte) { p.routed(b, i, out) })
 	} else {
 		p.takeRoutes(b)
 	}
 	switch {
 	case p.Transform != nil:
-		s.call(ctx, p.Runner, p.Transform, b, func(i int, out []byte) { b.set(i, out) })
+		s.call(ctx, p.Transform, b, func(i int, out []byte) { b.set(i, out) })
 	case p.Path != nil:
 		p.takePath(b)
 	case p.Form.RecordOnly:
@@ -163,7 +150,7 @@ func (p *Pipeline) takeRoutes(b *Batch) {
 func (p *Pipeline) routed(b *Batch, i int, out []byte) {
 	route, err := p.Route(out)
 	if err != nil {
-		b.Items[i].Err = failed(p.Routing.Name, language.Errorf(language.KindResult, "%s", err.Error()).With(string(out)))
+		b.Items[i].Err = failed(p.Routing.Name(), language.Errorf(language.KindResult, "%s", err.Error()).With(string(out)))
 		return
 	}
 	b.Items[i].Route = route
@@ -197,42 +184,51 @@ func (p *Pipeline) recordOnly(b *Batch) {
 	}
 }
 
-// run is the scratch space of the calls for one batch.
-type run struct {
-	messages [][]byte
-	of       []int
-	out      []Output
+// calls is what the calls for one batch have in common.
+type calls struct {
+	functions Functions
+	batch     sandbox.Batch
+	of        []int
 }
 
 // call runs a function on every message that is still on its way. A body that is no whole message any more, kept from an earlier delivery, is
 // left as it is.
-func (s *run) call(ctx context.Context, runner Runner, fn *Function, b *Batch, each func(i int, out []byte)) {
-	s.messages, s.of = s.messages[:0], s.of[:0]
+func (s *calls) call(ctx context.Context, f *sandbox.Function, b *Batch, each func(i int, out []byte)) {
+	s.batch.Reset()
+	s.of = s.of[:0]
 	for i := range b.Items {
 		it := &b.Items[i]
 		if it.Err != nil || it.Skip || b.Deliveries[i].Change == nil && !message.Complete(b.Body(i)) {
 			continue
 		}
-		s.messages, s.of = append(s.messages, b.Body(i)), append(s.of, i)
+		s.batch.Add(b.Body(i))
+		s.of = append(s.of, i)
 	}
 	if len(s.of) == 0 {
 		return
 	}
-	for len(s.out) < len(s.of) {
-		s.out = append(s.out, Output{})
-	}
-	err := runner.Run(ctx, fn, s.messages, s.out[:len(s.of)])
+	err := s.functions.Run(ctx, f, &s.batch)
 	for j, i := range s.of {
-		switch {
-		case err != nil:
-			b.Items[i].Err = problem.New("functions_unavailable", "function %q could not be run", fn.Name).WithDetail("%s", err.Error()).
-				WithHint("it is tried again; see the log of this process").Because(err)
-		case s.out[j].Err != nil:
-			b.Items[i].Err = failed(fn.Name, s.out[j].Err)
-		default:
-			each(i, s.out[j].Body)
+		if err != nil {
+			b.Items[i].Err = unavailable(f.Name(), err)
+			continue
 		}
+		out, failure := s.batch.Result(j)
+		if failure != nil {
+			b.Items[i].Err = failed(f.Name(), failure)
+			continue
+		}
+		each(i, out)
 	}
+}
+
+// unavailable says that a function could not be run at all.
+func unavailable(name string, err error) error {
+	if p, ok := problem.As(err); ok {
+		return p
+	}
+	return problem.New("functions_unavailable", "function %q could not be run", name).WithDetail("%s", err.Error()).
+		WithHint("it is tried again; see the log of this process").Because(err)
 }
 
 // failed says which function failed, where, and on what.

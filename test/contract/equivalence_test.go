@@ -176,12 +176,14 @@ func (g inventor) signing() []string {
 
 func (g inventor) function(i int) object {
 	name := fmt.Sprintf("f-%d", i)
-	code := "return 1 -- " + g.text() + "\n\n\tif x then\n  " + g.text() + "\nend\n"
+	// Comments with anything in them, in code that is right.
+	lua := "--[==[ " + g.text() + "\n\n\t" + g.text() + " ]==]\nfunction %s(action, record)\n  return {method = 'PUT'}\nend\n"
+	javascript := "/* " + strings.ReplaceAll(g.text(), "*/", "") + "\n\n\t" + strings.ReplaceAll(g.text(), "*/", "") + " */\nfunction filter(action, record) { return true }\n"
 	return among(g,
 		object{"name": name, "type": "path", "path": "record.id", "description": g.text()},
-		object{"name": name, "type": "transform", "language": "lua", "code": code},
-		object{"name": name, "type": "filter", "language": "javascript", "code": code, "description": g.text()},
-		object{"name": name, "type": "routing", "sink_type": "webhook", "language": "lua", "code": code},
+		object{"name": name, "type": "transform", "language": "lua", "code": strings.Replace(lua, "%s", "transform", 1)},
+		object{"name": name, "type": "filter", "language": "javascript", "code": javascript, "description": g.text()},
+		object{"name": name, "type": "routing", "sink_type": "webhook", "language": "lua", "code": strings.Replace(lua, "%s", "route", 1)},
 		object{"name": name, "type": "enrichment", "code": "select id, '" + among(g, "$x", "a: b", "#") + "' from t where id = any($1)"},
 	)
 }

@@ -26,9 +26,16 @@ import (
 	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/pgtest"
 	"github.com/sequinstream/sequin/internal/server"
+	"github.com/sequinstream/sequin/internal/transform/runtimes"
+	"github.com/sequinstream/sequin/internal/transform/sandbox"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	if sandbox.IsWorker(os.Args) {
+		sandbox.Main(runtimes.All)
+	}
+	os.Exit(pgtest.Main(m))
+}
 
 // patience bounds each wait for something that takes milliseconds on a quiet machine.
 const patience = 45 * time.Second

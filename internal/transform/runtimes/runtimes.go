@@ -1,0 +1,33 @@
+// Package runtimes lists the languages that functions can be written in, and turns what is declared of a function into what a worker runs.
+package runtimes
+
+import (
+	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/transform/javascript"
+	"github.com/sequinstream/sequin/internal/transform/language"
+	"github.com/sequinstream/sequin/internal/transform/sandbox"
+)
+
+// The names by which workers know the languages.
+const (
+	javaScript = "javascript"
+)
+
+// All makes the runtimes of a worker.
+func All(sandbox.Settings) map[string]language.Runtime {
+	return map[string]language.Runtime{javaScript: javascript.Runtime{}}
+}
+
+// Program is code that a worker can run.
+type Program struct {
+	Language string // a key of All
+	Code     []byte
+}
+
+// Code is the program for a function as it is declared: code in a language. The error is a *problem.Error.
+func Code(lang string, _ language.Entry, code string) (Program, error) {
+	if lang == javaScript {
+		return Program{lang, []byte(code)}, nil
+	}
+	return Program{}, problem.New("not_in_this_version", "functions in %s are not run by this version", lang)
+}
