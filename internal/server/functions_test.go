@@ -204,22 +204,25 @@ func TestTryFunction(t *testing.T) {
 	require.JSONEq(t, `{"id": 1, "w": "c!"}`, string(got.Data[0].Output))
 	require.JSONEq(t, `null`, string(got.Data[1].Output), "the row is gone")
 
-	for body, want := range map[string]int{
-		`{}`:                                         http.StatusBadRequest,
-		`{"function": 7}`:                            http.StatusUnprocessableEntity,
-		`{"function": "no"}`:                         http.StatusNotFound,
-		`{"function": "id", "message": []}`:          http.StatusBadRequest,
-		`{"function": "id", "sink": "pull"}`:         http.StatusBadRequest,
-		`{"function": "id", "sink": "no", "seq": 1}`: http.StatusNotFound,
-		`{"function": "id", "database": "no", "table": "t"}`:                                                  http.StatusNotFound,
-		`{"function": "id", "database": "db", "table": "no"}`:                                                 http.StatusNotFound,
-		`{"function": "id", "database": "db"}`:                                                                http.StatusBadRequest,
-		`{"function": "id", "database": "db", "table": "t", "last": 101}`:                                     http.StatusBadRequest,
-		`{"function": {"type": "enrichment", "code": "select $1"}}`:                                           http.StatusUnprocessableEntity,
-		`{"function": {"type": "enrichment", "code": "select nix where $1"}, "database": "db", "table": "t"}`: http.StatusUnprocessableEntity,
+	for _, wrong := range []struct {
+		body string
+		want int
+	}{
+		{`{}`, http.StatusBadRequest},
+		{`{"function": 7}`, http.StatusUnprocessableEntity},
+		{`{"function": "no"}`, http.StatusNotFound},
+		{`{"function": "id", "message": []}`, http.StatusBadRequest},
+		{`{"function": "id", "sink": "pull"}`, http.StatusBadRequest},
+		{`{"function": "id", "sink": "no", "seq": 1}`, http.StatusNotFound},
+		{`{"function": "id", "database": "no", "table": "t"}`, http.StatusNotFound},
+		{`{"function": "id", "database": "db", "table": "no"}`, http.StatusNotFound},
+		{`{"function": "id", "database": "db"}`, http.StatusBadRequest},
+		{`{"function": "id", "database": "db", "table": "t", "last": 101}`, http.StatusBadRequest},
+		{`{"function": {"type": "enrichment", "code": "select $1"}}`, http.StatusUnprocessableEntity},
+		{`{"function": {"type": "enrichment", "code": "select nix where $1"}, "database": "db", "table": "t"}`, http.StatusUnprocessableEntity},
 	} {
-		status, answer := r.post("/api/functions/test", json.RawMessage(body))
-		require.Equal(t, want, status, "%s: %s", body, answer)
+		status, answer := r.post("/api/functions/test", json.RawMessage(wrong.body))
+		require.Equal(t, wrong.want, status, "%s: %s", wrong.body, answer)
 	}
 	require.Equal(t, []string{"1", "2", "1", "2"}, r.receive("pull", 4))
 }
