@@ -13,6 +13,7 @@ const (
 	maxPath        = 2000
 	maxCode        = 10_000  // of the original's languages
 	maxScript      = 100_000 // of the others
+	maxModule      = 1 << 20 // of Go, which comes as a compiled module in base64
 	maxDescription = 10_000
 )
 
@@ -147,6 +148,8 @@ func (c *checker) code(at string, f *Function) {
 		c.add(at+".language", CodeMissing, "is required, since it does not show in the code; accepted: %s", List(scripts))
 	case !slices.Contains(scripts, f.Language):
 		oneOf(c, at+".language", f.Language, scripts)
+	case f.Language == LanguageGo:
+		limit = maxModule
 	case f.Language != LanguageElixir:
 		limit = maxScript
 	}

@@ -34,8 +34,10 @@ func TestFunctionBounds(t *testing.T) {
 	}{
 		{"code of 10,000", transform(resource.LanguageElixir, strings.Repeat("x", 10_000)), nil},
 		{"code of 10,001", transform(resource.LanguageElixir, strings.Repeat("x", 10_001)), []string{"code"}},
+		{"a module of a mebibyte", transform(resource.LanguageGo, strings.Repeat("x", 1<<20)), nil},
+		{"a module of more", transform(resource.LanguageGo, strings.Repeat("x", 1<<20+1)), []string{"code"}},
 		{"a script of 100,000", transform(resource.LanguageLua, strings.Repeat("x", 100_000)), nil},
-		{"a script of 100,001", transform(resource.LanguageGo, strings.Repeat("x", 100_001)), []string{"code"}},
+		{"a script of 100,001", transform(resource.LanguageJavaScript, strings.Repeat("x", 100_001)), []string{"code"}},
 		{"a query of 10,001", resource.Function{Name: "f", Type: resource.FunctionEnrichment, Language: resource.LanguageSQL, Code: "$1" + strings.Repeat("x", 9_999)}, []string{"code"}},
 		{"code that is no text", transform(resource.LanguageLua, "a\x00"), []string{"code"}},
 		{"blank code", transform(resource.LanguageLua, " \n"), []string{"code"}},

@@ -28,7 +28,7 @@ type Limits struct {
 	Time    time.Duration // default 1 s
 	Memory  int           // bytes more than before the call; default 64 MiB
 	Output  int           // bytes of the result; default 16 MiB
-	Compile time.Duration // making the function ready; default 20 s
+	Compile time.Duration // making the function ready; default 30 s
 	Grace   time.Duration // how long an interrupted function may take to stop; default 500 ms
 }
 
@@ -36,7 +36,7 @@ func (l *Limits) setDefaults() {
 	l.Time = defaultTo(l.Time, time.Second)
 	l.Memory = defaultTo(l.Memory, 64<<20)
 	l.Output = defaultTo(l.Output, 16<<20)
-	l.Compile = defaultTo(l.Compile, 20*time.Second)
+	l.Compile = defaultTo(l.Compile, 30*time.Second)
 	l.Grace = defaultTo(l.Grace, 500*time.Millisecond)
 }
 

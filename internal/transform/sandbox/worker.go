@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/sequinstream/sequin/internal/transform/language"
 )
@@ -87,6 +88,9 @@ func Main(runtimes func(Settings) map[string]language.Runtime) {
 func exit(code int) {
 	os.Exit(code) //nolint:forbidigo // a worker is a process, and this is its main
 }
+
+// heavy is how long compiling takes when it is worth a while more to give memory back.
+const heavy = 100 * time.Millisecond
 
 const (
 	gcPercent = 400      // the heap is small, and what a call leaves is nearly all garbage
@@ -202,7 +206,11 @@ func (w *worker) define(h hash, body []byte) error {
 		return err
 	}
 	s.Entry, s.Code, s.Output = language.Entry(entry), append([]byte{}, code...), w.settings.Limits.Output
+	begin := time.Now()
 	program, failed := w.compile(lang, s)
+	if time.Since(begin) > heavy {
+		debug.FreeOSMemory() // the compiler of modules leaves several times the module behind
+	}
 	if failed != nil {
 		w.queue(errorFrame(frameRejected, failed))
 		return nil

@@ -1,0 +1,4 @@
+package wasm
+
+// Rewrite is for fuzzing.
+var Rewrite = rewrite
