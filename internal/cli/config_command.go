@@ -56,7 +56,7 @@ func (a *app) source(ctx context.Context, name string) (*config.Source, error) {
 			if !filepath.IsAbs(file) {
 				file = filepath.Join(dir, file)
 			}
-			return os.ReadFile(file)
+			return readCode(file)
 		},
 	})
 	if err != nil {

@@ -228,7 +228,7 @@ func inlineCode(object map[string]any, from string) error {
 	if !filepath.IsAbs(file) && from != "" && from != "-" {
 		file = filepath.Join(filepath.Dir(from), file)
 	}
-	code, err := os.ReadFile(file)
+	code, err := readCode(file)
 	if err != nil {
 		return &exitError{ExitInvalid, fmt.Errorf("read the function's code: %w", err)}
 	}

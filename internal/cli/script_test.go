@@ -33,6 +33,9 @@ func TestScripts(t *testing.T) {
 			listen(env, local, filepath.Join(dir, "admin.sock"))
 			env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
+			if cache, err := os.UserCacheDir(); err == nil {
+				env.Setenv("GOCACHE", filepath.Join(cache, "go-build")) // what the Go toolchain has built already
+			}
 			env.Setenv("FAKE", f.URL)
 			env.Setenv("HOST", strings.TrimPrefix(f.URL, "http://"))
 			env.Setenv("SEQUIN_URL", f.URL)

@@ -6,16 +6,21 @@ import (
 	"github.com/sequinstream/sequin/internal/transform/javascript"
 	"github.com/sequinstream/sequin/internal/transform/language"
 	"github.com/sequinstream/sequin/internal/transform/sandbox"
+	"github.com/sequinstream/sequin/internal/transform/wasm"
 )
 
 // The names by which workers know the languages.
 const (
-	javaScript = "javascript"
+	javaScript  = "javascript"
+	webAssembly = "go"
 )
 
 // All makes the runtimes of a worker.
-func All(sandbox.Settings) map[string]language.Runtime {
-	return map[string]language.Runtime{javaScript: javascript.Runtime{}}
+func All(s sandbox.Settings) map[string]language.Runtime {
+	return map[string]language.Runtime{
+		javaScript:  javascript.Runtime{},
+		webAssembly: wasm.New(wasm.Options{Memory: s.Limits.Memory, CacheDir: s.CacheDir}),
+	}
 }
 
 // Program is code that a worker can run.
@@ -26,8 +31,12 @@ type Program struct {
 
 // Code is the program for a function as it is declared: code in a language. The error is a *problem.Error.
 func Code(lang string, _ language.Entry, code string) (Program, error) {
-	if lang == javaScript {
+	switch lang {
+	case javaScript:
 		return Program{lang, []byte(code)}, nil
+	case webAssembly:
+		module, err := wasm.Decode(code)
+		return Program{webAssembly, module}, err
 	}
 	return Program{}, problem.New("not_in_this_version", "functions in %s are not run by this version", lang)
 }
