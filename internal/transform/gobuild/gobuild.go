@@ -237,6 +237,15 @@ func init() { prepare(%q) }
 //go:wasmexport sequin_abi_1
 func sequinABI1() {}
 
+//go:wasmimport wasi_snapshot_preview1 random_get
+func sequinRandom(to unsafe.Pointer, n uint32) uint32
+
+// Random returns random bits that depend on the change alone, so that a message that is delivered again gives the same result.
+func Random() (bits uint64) {
+	sequinRandom(unsafe.Pointer(&bits), 8)
+	return bits
+}
+
 //go:wasmexport sequin_alloc
 func sequinAlloc(n uint32) unsafe.Pointer { return inputRoom(n) }
 

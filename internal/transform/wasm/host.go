@@ -7,10 +7,11 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"github.com/sequinstream/sequin/internal/transform/replay"
 )
 
 // What WASI gives to a module that has nothing: most calls answer that there is no such file. Those that tell a call something about the world are
@@ -22,7 +23,7 @@ type worldKey struct{}
 type world struct {
 	message []byte
 	now     time.Time // zero until it is asked for
-	random  *rand.ChaCha8
+	random  *rand.Rand
 	stderr  []byte
 }
 
@@ -33,32 +34,35 @@ func (w *world) reset(message []byte) {
 }
 
 // beginning is the time before there is a message.
-func beginning() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
+func beginning() time.Time { return time.Unix(0, 0) }
+
+// metadata is that of the message, found when it is first asked for.
+func (w *world) metadata() []byte {
+	var m struct {
+		Metadata json.RawMessage `json:"metadata"`
+	}
+	if err := json.Unmarshal(w.message, &m); err != nil { // there is none yet
+		return nil
+	}
+	return m.Metadata
+}
 
 // time is the moment of the commit, and what was slept since.
 func (w *world) time() time.Time {
-	if !w.now.IsZero() {
-		return w.now
+	if w.now.IsZero() {
+		w.now = replay.Clock(w.metadata())
 	}
-	var m struct {
-		Metadata struct {
-			CommitTimestamp time.Time `json:"commit_timestamp"`
-		} `json:"metadata"`
-	}
-	if err := json.Unmarshal(w.message, &m); err != nil || m.Metadata.CommitTimestamp.IsZero() {
-		m.Metadata.CommitTimestamp = beginning()
-	}
-	w.now = m.Metadata.CommitTimestamp
 	return w.now
 }
 
 func (w *world) fill(b []byte) {
 	if w.random == nil {
-		var seed [32]byte
-		binary.LittleEndian.PutUint64(seed[:], xxhash.Sum64(w.message))
-		w.random = rand.NewChaCha8(seed)
+		w.random = replay.Random(w.metadata())
 	}
-	_, _ = w.random.Read(b) // never fails
+	for len(b) > 0 {
+		n := copy(b, binary.LittleEndian.AppendUint64(nil, w.random.Uint64()))
+		b = b[n:]
+	}
 }
 
 // exited is thrown through a module that ends itself, which leaves the instance usable.

@@ -124,12 +124,16 @@ func TestCalls(t *testing.T) {
 	require.Equal(t, `{"a":1}`, outcome(p.Call([]byte(`{"a":`), []byte(`{"record":1,"action":"calls"}`)))+"}", "the result is appended")
 }
 
-func TestRandomNumbersDependOnTheMessage(t *testing.T) {
+func TestRandomNumbersDependOnTheChange(t *testing.T) {
 	t.Parallel()
 	p, q := program(t, language.Transform), program(t, language.Transform)
-	one := outcome(p.Call(nil, message("random", `{"a":1}`)))
-	require.Equal(t, one, outcome(p.Call(nil, message("random", `{"a":1}`))))
-	require.Equal(t, one, outcome(q.Call(nil, message("random", `{"a":1}`))))
+	of := func(p language.Program, metadata string) string {
+		return outcome(p.Call(nil, []byte(`{"action":"random","record":{},"metadata":`+metadata+`}`)))
+	}
+	one := of(p, `{"idempotency_key":"a"}`)
+	require.Equal(t, one, of(p, `{"idempotency_key":"a"}`))
+	require.Equal(t, one, of(q, `{"redriven":true,"idempotency_key":"a"}`), "another worker, delivered again")
+	require.NotEqual(t, one, of(p, `{"idempotency_key":"b"}`))
 }
 
 func TestFilterAndRoute(t *testing.T) {

@@ -60,7 +60,7 @@ func Transform(action string, record, changes, metadata *Object) (any, error) {
 		time.Sleep(90 * time.Second)
 		return []string{begin.UTC().Format(time.RFC3339Nano), time.Since(begin).String()}, nil
 	case "random":
-		return rand.Uint64() >> 11, nil
+		return rand.New(rand.NewPCG(Random(), Random())).Uint32(), nil
 	case "world":
 		_, err := os.ReadFile("/etc/passwd")
 		_, err2 := net.Dial("tcp", "127.0.0.1:80")
