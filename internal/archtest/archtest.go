@@ -53,6 +53,7 @@ var owners = map[string][]string{
 	"github.com/jackc/pgx/v5":             {"internal/postgres", "internal/capture", "internal/cli", "internal/server"}, // cli: tail streams without a server; server: introduces them
 	"github.com/prometheus/client_golang": {"internal/metrics"},
 	"github.com/spf13/cobra":              {"internal/cli"},
+	"github.com/yuin/gopher-lua":          {"internal/transform/lua"},
 	"go.yaml.in/yaml/v3":                  {"internal/config"},
 	"golang.org/x/crypto":                 {"internal/auth"},
 	"golang.org/x/term":                   {"internal/cli"},
