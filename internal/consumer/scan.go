@@ -23,7 +23,7 @@ type scanner struct {
 	read  logReader // for what waited behind a fence
 	seqs  []uint64
 
-	warned bool
+	waits  int             // for a condition, since the last that could be told
 	untold <-chan struct{} // a condition cannot be told: closed when that may have changed
 }
 
@@ -32,10 +32,7 @@ func (s *scanner) waitForCondition(ctx context.Context, cause error) {
 	c := s.c
 	c.mu.Lock()
 	// The first time is usually the first change of a table, and over in a moment.
-	if known := c.stats.whereErr; known == nil {
-		s.warned = false
-	} else if !s.warned {
-		s.warned = true
+	if s.waits++; s.waits == 2 {
 		c.logger.WarnContext(ctx, "the condition on a table cannot be told; messages from there on wait", "error", cause)
 	}
 	c.stats.whereErr = cause
@@ -174,7 +171,9 @@ func (s *scanner) admit(changes []cdc.Change, epoch uint64) (more bool, err erro
 	if c.epoch != epoch || c.plan != plan || c.cfg.Status == Disabled {
 		return false, nil
 	}
-	c.stats.logErr, c.stats.whereErr = nil, err
+	if c.stats.logErr, c.stats.whereErr = nil, err; err == nil {
+		s.waits = 0
+	}
 	for i := range s.marks {
 		m := &s.marks[i]
 		if m.seq < c.next {

@@ -5,6 +5,7 @@ import (
 	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/transform/javascript"
 	"github.com/sequinstream/sequin/internal/transform/language"
+	"github.com/sequinstream/sequin/internal/transform/lua"
 	"github.com/sequinstream/sequin/internal/transform/sandbox"
 	"github.com/sequinstream/sequin/internal/transform/wasm"
 )
@@ -12,6 +13,7 @@ import (
 // The names by which workers know the languages.
 const (
 	javaScript  = "javascript"
+	luaText     = "lua"
 	webAssembly = "go"
 )
 
@@ -19,6 +21,7 @@ const (
 func All(s sandbox.Settings) map[string]language.Runtime {
 	return map[string]language.Runtime{
 		javaScript:  javascript.Runtime{},
+		luaText:     lua.Runtime{},
 		webAssembly: wasm.New(wasm.Options{Memory: s.Limits.Memory, CacheDir: s.CacheDir}),
 	}
 }
@@ -32,7 +35,7 @@ type Program struct {
 // Code is the program for a function as it is declared: code in a language. The error is a *problem.Error.
 func Code(lang string, _ language.Entry, code string) (Program, error) {
 	switch lang {
-	case javaScript:
+	case javaScript, luaText:
 		return Program{lang, []byte(code)}, nil
 	case webAssembly:
 		module, err := wasm.Decode(code)
