@@ -151,8 +151,10 @@ func (a *app) statusChange(use, short, status, question string) *cobra.Command {
 	return cmd
 }
 
-func (a *app) endpointsCommand() *cobra.Command  { return a.command(endpointKind) }
-func (a *app) functionsCommand() *cobra.Command  { return a.command(functionKind, a.tryCommand(), a.functionsBuild()) }
+func (a *app) endpointsCommand() *cobra.Command { return a.command(endpointKind) }
+func (a *app) functionsCommand() *cobra.Command {
+	return a.command(functionKind, a.tryCommand(), a.functionsBuild())
+}
 func (a *app) retentionsCommand() *cobra.Command { return a.command(retentionKind) }
 
 var backfillColumns = []column{ //nolint:gochecknoglobals // a table

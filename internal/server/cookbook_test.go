@@ -44,7 +44,7 @@ func cookbook(t *testing.T) (ddl string, all []recipe) {
 	return ddl, all
 }
 
-var sinkName = regexp.MustCompile(`(?m)^  - name: (\w+)\n    database: shop`)
+var sinkName = regexp.MustCompile(`(?m)^ {2}- name: (\w+)\n {4}database: shop`)
 
 // Each recipe of the cookbook delivers what stands below it.
 func TestCookbook(t *testing.T) {
