@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -91,9 +92,12 @@ func (p *Plane) await(ctx context.Context, db *resource.Database) error {
 	}
 }
 
-// transient tells whether asking again may help.
+// transient tells whether asking again may help. Whoever looked may have said for what, so the error that knows may be a wrapped one.
 func transient(err error) bool {
-	t, ok := err.(interface{ Temporary() bool })
+	t, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
 	return ok && t.Temporary()
 }
 
