@@ -29,7 +29,7 @@ func (s *Server) entities() []health.Entity {
 		all = append(all, d.health()...)
 	}
 	s.mu.RLock()
-	failed, since, retentions := s.applied, s.unapplied, s.retentions
+	retentions := s.retentions
 	s.mu.RUnlock()
 	for _, r := range retentions {
 		p := problem.New(resource.CodeUnavailable, "change retention %q is active, and this version does not run change retentions", r.name).
@@ -37,13 +37,8 @@ func (s *Server) entities() []health.Entity {
 			WithHint("set its status to disabled")
 		all = append(all, health.Entity{Kind: "wal_pipeline", ID: r.id, Name: r.name, Status: health.Error, Problems: []health.Issue{health.IssueOf(health.Error, p, time.Time{})}})
 	}
-	if failed != nil { // what was not applied may be missing above
-		p := problem.New("declaration_not_applied", "part of the declaration could not be applied").WithDetail("%s", failed).
-			WithHint("it is tried again at intervals; mend what the detail says")
-		all = append(all, health.Entity{
-			Kind: "declaration", ID: "declaration", Name: "declaration", Status: health.Error,
-			Problems: []health.Issue{health.IssueOf(health.Error, p, since)},
-		})
+	if problems := s.undeclared(); len(problems) > 0 { // what was not applied may be missing above
+		all = append(all, health.Entity{Kind: "declaration", ID: "declaration", Name: "declaration", Status: health.Error, Problems: problems})
 	}
 	return all
 }

@@ -19,7 +19,6 @@ import (
 
 	"github.com/sequinstream/sequin/internal/api"
 	"github.com/sequinstream/sequin/internal/auth"
-	"github.com/sequinstream/sequin/internal/backoff"
 	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
@@ -80,8 +79,10 @@ type Server struct {
 	dbs      map[string]*database // by id
 	applied  error                // what went wrong in the last Apply
 
-	unapplied  time.Time   // since when
-	retentions []retention // active ones
+	unapplied  time.Time           // since when
+	postponed  postponed           // what is to be declared, and could not be written yet
+	unkept     []resource.APIToken // made, and not in their files yet
+	retentions []retention         // active ones
 
 	plane       *control.Plane
 	registry    registry
@@ -262,90 +263,6 @@ func (s *Server) Run(ctx context.Context, boot *control.Document, reload <-chan 
 	failed := s.follow(ctx, reload, servers)
 	s.logger.Info("stopping")
 	return errors.Join(failed, s.shutdown(context.WithoutCancel(ctx), servers))
-}
-
-// boot applies the document of the start, and brings about what is stored. A document that is not valid starts nothing.
-func (s *Server) boot(ctx context.Context, doc *control.Document) error {
-	if doc != nil {
-		changed, err := s.declare(ctx, doc)
-		if err != nil || changed {
-			return err
-		}
-	}
-	if err := s.plane.Run(ctx); err != nil {
-		s.logger.Error("part of what is declared could not be brought about", "reason", err)
-	}
-	return nil
-}
-
-// Declare applies a document of the operator's while the server runs, like a reload.
-func (s *Server) Declare(ctx context.Context, doc *control.Document) error {
-	_, err := s.declare(ctx, doc)
-	if err != nil {
-		return err
-	}
-	return s.unfinished()
-}
-
-// declare applies a document of the operator's, and tells whether that changed anything.
-func (s *Server) declare(ctx context.Context, doc *control.Document) (changed bool, err error) {
-	result, err := s.plane.Boot(ctx, *doc)
-	if err != nil {
-		return false, err
-	}
-	for _, w := range result.Warnings {
-		s.logger.Warn("about the declaration", "file", doc.Name, "warning", w)
-	}
-	for i := range result.Changes {
-		c := &result.Changes[i]
-		s.logger.Info("declared", "action", c.Action, "resource_type", c.Kind, "name", c.Name, "changed", c.Changed, "revision", result.Revision)
-	}
-	for i := range result.Tokens {
-		if err := s.keepToken(&result.Tokens[i]); err != nil {
-			return false, err
-		}
-	}
-	for _, r := range result.Undeclared {
-		s.logger.Info("declared earlier or over the API, and not in this file: it goes on as it is", "resource_type", r.Kind, "name", r.Name, "file", doc.Name,
-			"hint", "start with --prune to have the file remove what it does not declare")
-	}
-	return len(result.Changes) > 0, nil
-}
-
-// follow applies what is reloaded, and tries again what could not be brought about, until ctx ends or a listener fails.
-func (s *Server) follow(ctx context.Context, reload <-chan *control.Document, servers *httpServers) error {
-	var later <-chan time.Time
-	tries := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-servers.failed:
-			return err
-		case doc := <-reload:
-			if _, err := s.declare(ctx, doc); err != nil {
-				s.logger.Error("the declaration was read again and could not be applied; the old one stays in force", "reason", err)
-			}
-		case <-s.again:
-			if later, tries = nil, tries+1; s.unfinished() == nil {
-				tries = 0
-				continue
-			}
-			wait := backoff.Schedule{Base: time.Second, Cap: 30 * time.Second}.Delay(tries, nil)
-			s.logger.Error("part of what is declared could not be brought about", "reason", s.unfinished(), "again_in", wait)
-			later = time.After(wait)
-		case <-later:
-			later = nil
-			_ = s.plane.Run(ctx) // says itself how it went, by again
-		}
-	}
-}
-
-// unfinished is what the last Apply could not bring about.
-func (s *Server) unfinished() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.applied
 }
 
 // openTimeout bounds the wait for change logs at the start; it takes milliseconds, whatever their size.
