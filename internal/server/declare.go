@@ -76,7 +76,7 @@ func (s *Server) Declare(ctx context.Context, doc *control.Document) error {
 // declare applies a document of the operator's, and tells whether that changed anything.
 func (s *Server) declare(ctx context.Context, doc *control.Document) (changed bool, err error) {
 	result, err := s.plane.Boot(ctx, *doc)
-	if err = errors.Join(err, s.keepTokens(result.Tokens)); err != nil {
+	if err := errors.Join(err, s.keepTokens(result.Tokens)); err != nil {
 		return false, err
 	}
 	for _, w := range result.Warnings {
