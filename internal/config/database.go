@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/url"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -41,6 +40,7 @@ func (d *decoder) database(path string, n *node, stored *resource.Database) reso
 	f.retired("tables are read from the database itself", "tables")
 	f.ignore("id", "inserted_at", "updated_at", "account_id")
 	f.close()
+	f.localOnly(&db, stored)
 	return db
 }
 
@@ -81,7 +81,7 @@ func (f *fields) tls(db, stored *resource.Database, known bool) {
 	mode := choice(f, "sslmode", &db.SSLMode, def, resource.SSLModes()) || known
 	f.text("sslrootcert", &db.SSLRootCert, "")
 	f.text("sslcert", &db.SSLCert, "")
-	f.text("sslkey", &db.SSLKey, "")
+	f.clientKey(db)
 	switch {
 	case !given:
 	case mode:
@@ -99,20 +99,34 @@ func (f *fields) tls(db, stored *resource.Database, known bool) {
 	}
 }
 
+// clientKey reads the path of the client's key, or the key itself, which is a secret.
+func (f *fields) clientKey(db *resource.Database) {
+	key := db.SSLKey
+	f.text("sslkey", &key, "")
+	if f.updating && resource.IsPEM(db.SSLKey) && masks(resource.Secret(key), resource.Secret(db.SSLKey)) {
+		return
+	}
+	db.SSLKey = key
+}
+
+// localOnly refuses from outside what only the operator of this machine may decide.
+func (f *fields) localOnly(db, stored *resource.Database) {
+	if f.d.local {
+		return
+	}
+	found := db.LocalOnly(stored)
+	for i := range found {
+		found[i].Path = f.at(found[i].Path)
+	}
+	f.d.add(found)
+}
+
 // passwordSource reads where else a password may come from at each connect.
 func (f *fields) passwordSource(db *resource.Database) {
-	file := db.PasswordFile
-	f.text("password_file", &file, "")
-	if f.here("password_file", file == db.PasswordFile || file == "") {
-		db.PasswordFile = file
-	}
-	command := db.PasswordCommand
-	f.texts("password_command", &command, nil)
-	if len(command) == 0 {
-		command = nil
-	}
-	if f.here("password_command", slices.Equal(command, db.PasswordCommand) || command == nil) {
-		db.PasswordCommand = command
+	f.text("password_file", &db.PasswordFile, "")
+	f.texts("password_command", &db.PasswordCommand, nil)
+	if len(db.PasswordCommand) == 0 {
+		db.PasswordCommand = nil
 	}
 	n := f.n.entry("password")
 	inline := n != nil && n.kind != null || f.n.entry("url") != nil
@@ -212,10 +226,13 @@ func (f *fields) urlQuery(n *node, u *url.URL, db *resource.Database) (mode bool
 			f.alias("url", "sslmode")
 		case "sslrootcert":
 			db.SSLRootCert = value
+			f.alias("url", "sslrootcert")
 		case "sslcert":
 			db.SSLCert = value
+			f.alias("url", "sslcert")
 		case "sslkey":
 			db.SSLKey = value
+			f.alias("url", "sslkey")
 		case "host":
 			db.Hostname = value
 		default:

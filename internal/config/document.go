@@ -9,7 +9,7 @@ type DocumentOptions struct {
 	Lookup LookupEnv     // for ${VARIABLES}; nil: they stay as they are
 	Base   *resource.Set // what is stored: what the document omits keeps its stored value, and references may be to it
 	Files  bool          // secrets may be written as {file: /path}; for the file that the server starts with
-	Local  bool          // password_file and password_command may be set; for that file and the operator of this machine
+	Local  bool          // files and programs of this machine may be named; for that file and the operator of this machine
 }
 
 // Document is what was read.

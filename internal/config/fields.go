@@ -172,15 +172,3 @@ func off(n *node) bool {
 	}
 	return slices.Contains(offWords, strings.ToLower(n.text))
 }
-
-// here reports whether the document may set the key, which has the server read or run something on its own machine. What is unchanged may be
-// sent back.
-func (f *fields) here(key string, unchanged bool) bool {
-	if f.d.local || unchanged {
-		return true
-	}
-	n, _ := f.find(key)
-	f.mistake(key, n, resource.CodeLocal, "may not be set from outside: it would have the server read files or run programs of its own machine").
-		Hint = "set it in the file that the server starts with, or through the unix socket in its data directory"
-	return false
-}

@@ -88,7 +88,11 @@ func (b *object) databaseMore(d *resource.Database) {
 	}
 	b.unless(all, "sslrootcert", d.SSLRootCert)
 	b.unless(all, "sslcert", d.SSLCert)
-	b.unless(all, "sslkey", d.SSLKey)
+	key := d.SSLKey
+	if resource.IsPEM(key) { // a path is no secret, the key is
+		key = b.shown(resource.Secret(key))
+	}
+	b.unless(all, "sslkey", key)
 	b.unless(all, "password_file", d.PasswordFile)
 	if d.PasswordCommand != nil {
 		texts(b, "password_command", d.PasswordCommand)

@@ -8,7 +8,7 @@ import (
 type BodyOptions struct {
 	Create        bool // nothing is stored yet; the base is reset to the defaults first
 	IgnoreUnknown bool // keys that nobody knows are no mistake
-	Local         bool // from this machine's operator: may set password_file and password_command
+	Local         bool // from this machine's operator: may name files and programs of this machine
 }
 
 // UpdateSink reads a JSON object over a sink: what it leaves out keeps its value, null asks for the default. A mistake gives a

@@ -8,9 +8,9 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/resource"
 )
 
 // SSLMode is libpq's sslmode: how much protection TLS has to give.
@@ -97,7 +97,7 @@ func verifyChain(roots *x509.CertPool) func(tls.ConnectionState) error {
 }
 
 func (c Config) loadRoots(cfg *tls.Config) error {
-	if c.SSLRootCert == "" || c.SSLRootCert == "system" {
+	if c.SSLRootCert == "" || c.SSLRootCert == resource.SystemRoots {
 		return nil // nil roots are the system's
 	}
 	text, err := pemText("sslrootcert", c.SSLRootCert)
@@ -139,7 +139,7 @@ func (c Config) loadClientCert(cfg *tls.Config) error {
 
 // pemText is the value itself if it is PEM text, else the file that it names. Files are read for each connection: certificates are rotated.
 func pemText(key, value string) ([]byte, error) {
-	if strings.Contains(value, "-----BEGIN ") {
+	if resource.IsPEM(value) {
 		return []byte(value), nil
 	}
 	text, err := os.ReadFile(value)

@@ -121,6 +121,8 @@ func databaseMistakes(r *rig) {
 		{"a URL beside a host name", change(object{"url": "postgres://u:p@h:1/d"}), 422, "conflicting_keys"},
 		{"a pooler", change(object{"hostname": "aws-0.pooler.supabase.com"}), 422, "invalid_value"},
 		{"a password file", change(object{"password_file": "/etc/passwd"}), 422, "local_only"},
+		{"a file of certificates", change(object{"sslrootcert": "/etc/passwd"}), 422, "local_only"},
+		{"a client's certificate", change(object{"sslcert": "/etc/passwd", "sslkey": "/etc/shadow"}), 422, "local_only"},
 		{"a tunnel", change(object{"use_local_tunnel": true}), 422, "no_longer_offered"},
 		{"a primary", change(object{"primary": object{"hostname": "x"}}), 422, "not_in_this_version"},
 		{"the slot of another database", change(object{"replication_slots": []any{object{"slot_name": r.slot, "publication_name": publication}}}), 422, "conflicting_keys"},
