@@ -310,7 +310,7 @@ func creationError(name string, err error) error {
 	}
 	err = classify(err)
 	switch pg.Code {
-	case "42710":
+	case "42710", "23505":
 		return problem.New("publication_exists", "publication %q exists already", name).Because(err).
 			WithHint("use it as it is, or choose another name with publication.name")
 	case "42501":

@@ -2,6 +2,7 @@ package publication_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -351,4 +352,32 @@ func TestPlan(t *testing.T) {
 
 	_, err = publication.Plan(t.Context(), conn, publication.Options{Name: "p", Tables: []publication.Name{named("nowhere")}})
 	require.Equal(t, "table_not_found", problem.Code(err))
+}
+
+// Several who create the same publication at once: one does, and the others are told that it exists, however the server puts it.
+func TestCreatedByOneOfSeveral(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Shared(t).Database(t)
+	db.Exec(t, "create table t (id int primary key)")
+	for round := range 10 {
+		errs := make(chan error)
+		const many = 4
+		for range many {
+			conn := db.Conn(t)
+			go func() {
+				_, err := publication.Create(t.Context(), conn, publication.Options{Name: fmt.Sprintf("pub_%d", round)})
+				errs <- err
+			}()
+		}
+		made := 0
+		for range many {
+			if err := <-errs; err != nil {
+				require.ErrorIs(t, err, publication.ErrExists)
+				require.Equal(t, "publication_exists", problem.Code(err))
+			} else {
+				made++
+			}
+		}
+		require.Equal(t, 1, made)
+	}
 }

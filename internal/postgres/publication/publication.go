@@ -193,7 +193,7 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoPrivilege, err)
 	case "42704":
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
-	case "42710":
+	case "42710", "23505": // the second one when another transaction creates it at the same time
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	}
 	return err
