@@ -65,6 +65,16 @@ func (p *Plane) Apply(ctx context.Context, accountID string, e Edit) (Result, er
 	return result, nil
 }
 
+// Check works out whether a change can be made, and makes none.
+func (p *Plane) Check(ctx context.Context, accountID string, e Edit) error {
+	a, err := p.account(accountID)
+	if err != nil {
+		return err
+	}
+	_, _, err = p.prepare(ctx, a, e)
+	return err
+}
+
 // detail names what changed; never the values.
 func detail(c Change) string {
 	if len(c.Changed) == 0 {
