@@ -27,7 +27,7 @@ func (a *API) testConnection(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return a.looked(w, a.runtime.TestConnection(r.Context(), db), true)
+	return a.looked(w, a.runtime.TestConnection(r.Context(), db), reasonText)
 }
 
 // refreshTables reads the catalog now.
@@ -36,26 +36,27 @@ func (a *API) refreshTables(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return a.looked(w, a.runtime.RefreshTables(r.Context(), db), false)
+	return a.looked(w, a.runtime.RefreshTables(r.Context(), db), nil)
 }
 
-// looked answers whether a look at a source database succeeded. Either way it is an answer: 422 when the database is at fault.
-func (a *API) looked(w http.ResponseWriter, err error, reason bool) error {
+// looked answers whether a look at a source database succeeded. Either way it is an answer: 422 when the database is at fault, with the reason in
+// the form that is given, if one is.
+func (a *API) looked(w http.ResponseWriter, err error, reason func(*problem.Error) any) error {
 	if _, ok := errors.AsType[*SourceError](err); !ok {
 		return a.done(w, err)
 	}
 	refused := sourceTrouble(err, http.StatusUnprocessableEntity)
 	if e, ok := errors.AsType[*statusError](refused); ok {
 		e.status, e.refusal = http.StatusUnprocessableEntity, &refusal{}
-		if reason {
-			e.refusal.Reason = textOf(e.problem)
+		if reason != nil {
+			e.refusal.Reason = reason(e.problem)
 		}
 	}
 	return refused
 }
 
-// textOf is a problem in one line.
-func textOf(p *problem.Error) string {
+// reasonText is a problem in one line.
+func reasonText(p *problem.Error) any {
 	if p.Hint == "" {
 		return p.Error()
 	}

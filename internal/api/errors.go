@@ -31,7 +31,7 @@ type statusError struct {
 type refusal struct {
 	Success bool   `json:"success"`
 	Error   string `json:"error,omitempty"`
-	Reason  string `json:"reason,omitempty"`
+	Reason  any    `json:"reason,omitempty"` // a text, or an object in the replies of 2024
 }
 
 func (e *statusError) Error() string { return e.problem.Error() }

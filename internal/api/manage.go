@@ -12,7 +12,7 @@ import (
 func (a *API) managementRoutes() []entry {
 	return slices.Concat(
 		sinkKind().routes(a), databaseKind().routes(a), endpointKind().routes(a), functionKind().routes(a), retentionKind().routes(a),
-		a.backfillRoutes(), a.databaseRoutes(), a.replicationRoutes(), a.documentRoutes(), a.revisionRoutes(),
+		a.backfillRoutes(), a.databaseRoutes(), a.replicationRoutes(), a.legacyRoutes(), a.documentRoutes(), a.revisionRoutes(),
 		a.tokenRoutes(), a.userRoutes(), a.sessionRoutes(), a.accountRoutes(), a.trialRoutes(),
 		guard(reads,
 			route{http.MethodGet, "/api/status", a.status},

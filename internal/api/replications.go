@@ -83,7 +83,7 @@ func (a *API) replication(w http.ResponseWriter, r *request) error {
 	}{Replication: viewReplication(r.identity.Account, db)})
 }
 
-// createReplication declares a database with its slot. For a database that is declared it only confirms the slot that it has.
+// createReplication declares a database with its slot. For a database that is declared it confirms the slot that it has, or gives it one.
 func (a *API) createReplication(w http.ResponseWriter, r *request) error {
 	slot, err := r.slotNames()
 	if err != nil {
@@ -115,7 +115,34 @@ func (a *API) createReplication(w http.ResponseWriter, r *request) error {
 	if slot.name == db.Slot.Name && slot.publication == db.Publication.Name {
 		return a.writeJSON(w, viewReplication(r.identity.Account, db))
 	}
-	return mistaken("postgres_database_id", resource.CodeConflict, "names a database that is read through slot "+db.Slot.Name+" already, and a database has one slot")
+	return a.takeSlot(w, r, id, slot)
+}
+
+// takeSlot has a database read through another slot than the one that it was declared with, which is not there: in 2024 slots came later.
+func (a *API) takeSlot(w http.ResponseWriter, r *request, id string, slot slotNames) error {
+	switch "" {
+	case slot.name:
+		return mistaken("slot_name", resource.CodeMissing, "is required")
+	case slot.publication:
+		return mistaken("publication_name", resource.CodeMissing, "is required")
+	}
+	db, place, err := a.databaseCopy(r, id)
+	if err != nil {
+		return err
+	}
+	if _, err := a.renames(r, db, slot); err != nil {
+		return err
+	}
+	if err := a.runtime.TestConnection(r.Context(), db); err != nil {
+		return sourceTrouble(err, http.StatusUnprocessableEntity)
+	}
+	_, err = a.control.Apply(r.Context(), r.identity.Account, control.Edit{
+		Actor: r.actor(), What: "update database " + clip(db.Name), Change: func(set *resource.Set) error { return setSlot(set, db) },
+	})
+	if err != nil {
+		return databaseKind().refused(err, place)
+	}
+	return a.writeJSON(w, viewReplication(r.identity.Account, db))
 }
 
 // slotNames are the names in a request; "" for what it leaves out.

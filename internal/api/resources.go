@@ -19,6 +19,7 @@ type kind[T any] struct {
 	base    string // of its routes
 	created int    // status of a POST
 	lenient bool   // unknown keys are ignored
+	looked  bool   // the handler itself has looked at the source
 
 	of     func(*resource.Set) *[]T
 	meta   func(*T) (name *string, m *resource.Meta)
@@ -217,7 +218,7 @@ func (k *kind[T]) change(a *API, w http.ResponseWriter, r *request) error {
 // apply makes a change and answers with what the resource is then.
 func (k *kind[T]) apply(a *API, w http.ResponseWriter, r *request, status int, c *changed, what string, edit func(*resource.Set) error) error {
 	result, err := a.control.Apply(r.Context(), r.identity.Account, control.Edit{
-		Actor: r.actor(), What: what, CheckSource: true, Await: r.params.has("await_database"), Change: edit,
+		Actor: r.actor(), What: what, CheckSource: !k.looked, Await: r.params.has("await_database"), Change: edit,
 	})
 	if err != nil {
 		return k.refused(err, c.place)

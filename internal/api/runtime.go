@@ -20,6 +20,34 @@ type Runtime interface {
 	TestConnection(ctx context.Context, db *resource.Database) error
 	// RefreshTables reads the database's tables anew.
 	RefreshTables(ctx context.Context, db *resource.Database) error
+	// Connect tries to reach the database, whether or not it is set up, and tells what it lacks then.
+	Connect(ctx context.Context, db *resource.Database) (lacks []string, err error)
+	// Schemas and TableNames list what is there.
+	Schemas(ctx context.Context, db *resource.Database) ([]string, error)
+	TableNames(ctx context.Context, db *resource.Database, schema string) ([]string, error)
+	// SetUpReplication creates the publication of the tables (nil: all that can be published) and the slot, as far as they are missing. What was
+	// made before an error is told beside it.
+	SetUpReplication(ctx context.Context, db *resource.Database, tables []resource.TableName) (ReplicationSetup, error)
+}
+
+// ReplicationSetup is what setting up replication has come to.
+type ReplicationSetup struct {
+	Created  []string             // of publication and slot
+	Tables   []resource.TableName // that were asked for, or all, and are published
+	LeftOut  []LeftOutTable
+	Warnings []string
+}
+
+// What can be created.
+const (
+	CreatedPublication = "publication"
+	CreatedSlot        = "slot"
+)
+
+// LeftOutTable is a table that a publication does not have, because it would break it or because it is somebody else's.
+type LeftOutTable struct {
+	Table                  resource.TableName
+	Reason, Detail, Repair string
 }
 
 // SourceError is what is wrong with a source database, or with the way to it.

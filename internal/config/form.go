@@ -21,6 +21,12 @@ func (o FormOptions) begin(id string) *object {
 	return b
 }
 
+// Settings of the original's connection pool, which are shown and mean nothing here.
+const (
+	QueueInterval = 1000
+	QueueTarget   = 50
+)
+
 // FormDatabase writes a database as a JSON object.
 func FormDatabase(d *resource.Database, o FormOptions) []byte {
 	b := o.begin(d.ID)
@@ -35,8 +41,8 @@ func FormDatabase(d *resource.Database, o FormOptions) []byte {
 		b.boolean("ipv6", d.IPv6)
 		b.boolean("use_local_tunnel", false)
 		b.integer("pool_size", int64(d.PoolSize))
-		b.integer("queue_interval", 1000)
-		b.integer("queue_target", 50)
+		b.integer("queue_interval", QueueInterval)
+		b.integer("queue_target", QueueTarget)
 		slot := newObject(o)
 		slot.string("id", d.SlotID())
 		slot.string("publication_name", d.Publication.Name)

@@ -68,14 +68,14 @@ func harmless(op *operation) string {
 	name := "nobody"
 	if op.method == http.MethodGet || op.scope == "consume" {
 		name = "pull"
-		for part, there := range map[string]string{"postgres_databases": "db", "http_endpoints": "nobody", "functions": "nobody", "change_retentions": "nobody"} {
+		for part, there := range map[string]string{"postgres_databases": "db", "/api/databases/": "db", "http_endpoints": "nobody", "functions": "nobody", "change_retentions": "nobody"} {
 			if strings.Contains(op.path, part) {
 				name = there
 			}
 		}
 	}
 	return strings.NewReplacer("{id_or_name}", name, "{id}", "0b8f3f0e-7f5c-4a56-9d6f-2f2a8a0f6c11", "{seq}", "1", "{seq_or_ack_id}", "1",
-		"{number}", "99999", "{email}", "nobody@example.com").Replace(op.path)
+		"{number}", "99999", "{email}", "nobody@example.com", "{schema}", "public").Replace(op.path)
 }
 
 // bodyOf is a body that no operation accepts.

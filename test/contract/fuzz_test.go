@@ -229,6 +229,7 @@ func (g *chaos) example(schema object) object {
 	}
 	for key, values := range map[string][]any{
 		"name": {"n-1", "n-2", "n-3", "n-4"}, "database": {"db"}, "source_database": {"db"}, "destination_database": {"db"}, "source": {object{"include_tables": []any{"t"}}},
+		"slot_name": {g.r.slot, g.r.slot + "_2"}, "publication_name": {g.r.pub, g.r.pub + "_2"},
 		"encrypted_headers": {object{"X-A": g.secret()}}, "password": {g.secret()}, "email": {"a@example.com", "b@example.com", "owner@example.com"}, "setup_token": {g.secret()},
 	} {
 		if _, there := o[key]; there {
