@@ -458,21 +458,3 @@ func TestAuditTellsWhoDidWhat(t *testing.T) {
 	}
 	require.ElementsMatch(t, []string{"changed: password", "changed: status"}, []string{entries[0].Detail, entries[1].Detail})
 }
-
-// Who may restore may not bring back, by that, files of the machine that the operator has had read once.
-func TestRestoreNamesNoFilesOfTheMachine(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	const password = "password: pw-of-the-database"
-	first := r.boot(strings.Replace(yaml, password, "password_file: /run/secrets/pg", 1))
-	r.boot(strings.Replace(yaml, "hostname: localhost", "hostname: other", 1))
-	require.Empty(t, r.current().Databases[0].PasswordFile)
-	_, err := r.Restore(t.Context(), r.acme().ID, first.Revision, someone)
-	var invalid *resource.InvalidError
-	require.ErrorAs(t, err, &invalid)
-	require.Equal(t, resource.CodeLocal, invalid.Mistakes[0].Code)
-	require.Equal(t, "databases[0].password_file", invalid.Mistakes[0].Path)
-	_, err = r.Restore(t.Context(), r.acme().ID, first.Revision, control.Actor{Kind: control.ByLocal})
-	require.NoError(t, err)
-	require.Equal(t, "/run/secrets/pg", r.current().Databases[0].PasswordFile)
-}

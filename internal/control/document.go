@@ -42,7 +42,11 @@ func (p *Plane) Plan(ctx context.Context, accountID string, doc Document) (*Plan
 	if err != nil {
 		return nil, err
 	}
-	result, next, err := p.prepare(ctx, a, Edit{Expect: doc.Expect, Change: declare(parsed, doc.Prune), CheckSource: !doc.Local, Await: true})
+	var actor Actor
+	if doc.Local {
+		actor.Kind = ByLocal
+	}
+	result, next, err := p.prepare(ctx, a, Edit{Actor: actor, Expect: doc.Expect, Change: declare(parsed, doc.Prune), CheckSource: !doc.Local, Await: true})
 	if err != nil {
 		return nil, locate(err, result.Set, parsed)
 	}

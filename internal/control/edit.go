@@ -111,6 +111,9 @@ func (p *Plane) prepare(ctx context.Context, a *account, e Edit) (Result, *resou
 	if mistakes := append(next.Validate(), moved(was.set, next)...); len(mistakes) > 0 {
 		return Result{Set: next}, nil, &resource.InvalidError{Mistakes: mistakes}
 	}
+	if mistakes := localOnly(was.set, next, e.Actor); len(mistakes) > 0 {
+		return Result{Set: next}, nil, &resource.InvalidError{Mistakes: mistakes}
+	}
 	if err := p.acrossAccounts(a.id, next); err != nil {
 		return Result{Set: next}, nil, err
 	}

@@ -67,40 +67,12 @@ func (p *Plane) Restore(ctx context.Context, accountID string, number uint64, ac
 	return p.Apply(ctx, accountID, Edit{
 		Actor: actor, What: fmt.Sprintf("restore revision %d", number),
 		Change: func(set *resource.Set) error {
-			if err := localOnly(set, then, actor); err != nil {
-				return err
-			}
 			account := set.Account
 			*set = *then.Clone()
 			set.Account = account
 			return nil
 		},
 	})
-}
-
-// localOnly refuses to bring back, for anybody but the operator, what only the operator may decide: files of the machine that were read once, say.
-func localOnly(now, then *resource.Set, actor Actor) error {
-	if actor.Kind == ByLocal || actor.Kind == ByFile {
-		return nil
-	}
-	var found []resource.Mistake
-	for i := range then.Databases {
-		d := &then.Databases[i]
-		var was *resource.Database
-		for j := range now.Databases {
-			if now.Databases[j].ID == d.ID {
-				was = &now.Databases[j]
-			}
-		}
-		for _, m := range d.LocalOnly(was) {
-			m.Path = fmt.Sprintf("databases[%d].%s", i, m.Path)
-			found = append(found, m)
-		}
-	}
-	if len(found) > 0 {
-		return &resource.InvalidError{Mistakes: found}
-	}
-	return nil
 }
 
 // reseal seals everything that is stored with the current key.

@@ -17,6 +17,9 @@ const (
 	setItLocally   = "set it in the file that the server starts with, or through the unix socket in its data directory"
 )
 
+// PasswordIsLocal tells whether the password comes from a file or a program of the server's machine.
+func (d *Database) PasswordIsLocal() bool { return d.PasswordFile != "" || len(d.PasswordCommand) > 0 }
+
 // LocalOnly finds what only the operator of the server's machine may decide: which of its files are read and which program is run for a
 // database, and to whom the password that comes of it is shown. was is what is declared already, nil for nothing; what was decided stays so.
 // Paths begin at the database.
@@ -47,7 +50,7 @@ func (d *Database) LocalOnly(was *Database) []Mistake {
 			refuse(file.key, notFromOutside, "send the PEM text itself; or "+setItLocally)
 		}
 	}
-	if was == nil || d.PasswordFile == "" && len(d.PasswordCommand) == 0 {
+	if was == nil || !d.PasswordIsLocal() {
 		return found
 	}
 	for _, place := range []struct {
