@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sequinstream/sequin/internal/config"
 	"github.com/sequinstream/sequin/internal/problem"
@@ -243,7 +244,11 @@ func (a *API) schemaTables(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	names, err := a.runtime.TableNames(r.Context(), db, r.PathValue("schema"))
+	schema := r.PathValue("schema")
+	if !utf8.ValidString(schema) || strings.ContainsRune(schema, 0) { // no name is like that, and Postgres would not read it
+		return a.writeJSON(w, map[string][]string{"tables": {}})
+	}
+	names, err := a.runtime.TableNames(r.Context(), db, schema)
 	if err != nil {
 		return sourceTrouble(err, http.StatusBadGateway)
 	}

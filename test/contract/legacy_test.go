@@ -62,7 +62,9 @@ func legacyRoutes(r *rig) {
 	r.admin("POST", "/api/databases/d-2024/test_connection", nil).require(200).equalJSON(`{"success":true}`)
 	require.Contains(t, r.admin("GET", "/api/databases/d-2024/schemas", nil).require(200).at("schemas"), "empty")
 	r.admin("GET", "/api/databases/d-2024/schemas/public/tables", nil).require(200).equalJSON(`{"tables":["Odd Name","nokey","t"]}`)
-	r.admin("GET", "/api/databases/d-2024/schemas/nowhere/tables", nil).require(200).equalJSON(`{"tables":[]}`)
+	for _, schema := range []string{"nowhere", "%00", "a%2Fb", "%27%3B%20drop%20table%20t%3B%20--", "pg_catalog", "%ff"} {
+		r.admin("GET", "/api/databases/d-2024/schemas/"+schema+"/tables", nil).require(200).equalJSON(`{"tables":[]}`)
+	}
 
 	// A table whose UPDATE would fail from then on is left out, and the reply says what mends that.
 	done := r.admin("POST", "/api/databases/d-2024/setup_replication", object{
