@@ -28,11 +28,7 @@ func localOnly(was, next *resource.Set, actor Actor) (found []resource.Mistake) 
 	for r, i := range replicas(next) {
 		if d := databaseByID(next, r.database); d != nil && d.PasswordIsLocal() {
 			if _, asked := before[r]; !asked {
-				found = append(found, resource.Mistake{
-					Path: fmt.Sprintf("functions[%d].replica.hostname", i), Code: resource.CodeLocal,
-					What: fmt.Sprintf("may not be chosen from outside for database %q, whose password comes from a file or a program of the server's machine: another server would be shown it", d.Name),
-					Hint: "declare it in the file that the server starts with, or through the unix socket in its data directory",
-				})
+				found = append(found, undeclaredStandby(fmt.Sprintf("functions[%d]", i), d.Name))
 			}
 		}
 	}
@@ -52,6 +48,26 @@ func databaseByID(set *resource.Set, id string) *resource.Database {
 type replica struct {
 	database, host string
 	port           int
+}
+
+// StandbyAllowed refuses to have a standby that is not declared asked in the name of a database whose password comes from this machine: a function
+// that is only tried is anybody's word.
+func StandbyAllowed(set *resource.Set, asked *resource.Database, f *resource.Function) error {
+	if f.Query.ReplicaHost == "" || !asked.PasswordIsLocal() {
+		return nil
+	}
+	if _, declared := replicas(set)[replica{asked.ID, asked.Hostname, asked.Port}]; declared {
+		return nil
+	}
+	return &resource.InvalidError{Mistakes: []resource.Mistake{undeclaredStandby("function", asked.Name)}}
+}
+
+func undeclaredStandby(at, database string) resource.Mistake {
+	return resource.Mistake{
+		Path: at + ".replica.hostname", Code: resource.CodeLocal,
+		What: fmt.Sprintf("may not be chosen from outside for database %q, whose password comes from a file or a program of the server's machine: another server would be shown it", database),
+		Hint: "declare it in the file that the server starts with, or through the unix socket in its data directory",
+	}
 }
 
 // replicas are those of a set, with the place of a function that names each.

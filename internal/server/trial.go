@@ -11,6 +11,7 @@ import (
 	"github.com/sequinstream/sequin/internal/api"
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/consumer"
+	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/message"
 	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
@@ -235,7 +236,11 @@ func (t trials) tryEnrichment(ctx context.Context, account string, trial *api.Tr
 	if !ok {
 		return nil, problem.New("database_not_found", "there is no database %q", trial.Database)
 	}
-	q, err := enrichmentOf(askedDatabase(set, own, &trial.Function), &trial.Function, resource.NewSink(), t.s.logger)
+	asked := askedDatabase(set, own, &trial.Function)
+	if err := control.StandbyAllowed(set, &asked, &trial.Function); err != nil {
+		return nil, err
+	}
+	q, err := enrichmentOf(asked, &trial.Function, resource.NewSink(), t.s.logger)
 	if err != nil {
 		return nil, err
 	}
