@@ -59,7 +59,7 @@ func (p *Program) thrown(value goja.Value, stack []goja.StackFrame) error {
 	}
 	kind := language.KindRuntime
 	if object == p.refused {
-		kind = language.KindMemory
+		kind = p.refusal
 	}
 	e := language.Errorf(kind, "%s", text)
 	if len(stack) == 0 { // the engine threw it from within an operator, or it comes from a promise

@@ -3,6 +3,7 @@ package javascript
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dop251/goja"
 
@@ -45,13 +46,15 @@ func (g *guard) host() *goja.Object {
 }
 
 // refuse throws a RangeError that counts as one of memory if nobody catches it.
-func (g *guard) refuse(format string, args ...any) {
-	text := language.Errorf(language.KindMemory, format, args...).Message
+func (g *guard) refuse(format string, args ...any) { g.throw(language.KindMemory, format, args...) }
+
+func (g *guard) throw(kind language.Kind, format string, args ...any) {
+	text := language.Errorf(kind, format, args...).Message
 	object, err := g.vm.New(g.vm.GlobalObject().Get("RangeError"), g.vm.ToValue(text))
 	if err != nil {
 		panic(err)
 	}
-	g.p.refused = object
+	g.p.refused, g.p.refusal = object, kind
 	panic(g.vm.ToValue(object))
 }
 
@@ -88,6 +91,7 @@ func (g *guard) bound(goja.FunctionCall) goja.Value {
 	} {
 		g.before(text, name, check)
 	}
+	g.timed(object("RegExp", "prototype"))
 	array := object("Array", "prototype")
 	for _, name := range array.GetOwnPropertyNames() {
 		switch name {
@@ -128,6 +132,22 @@ func (g *guard) before(object *goja.Object, name string, check func(string, goja
 		check(name, call)
 		return must(run(call.This, call.Arguments...))
 	})
+}
+
+// timed makes a match that took too long an error. The engine would go on as if nothing had matched. All that matches goes through exec or test:
+// for a changed exec the engine has no short cuts.
+func (g *guard) timed(prototype *goja.Object) {
+	for _, name := range [...]string{"exec", "test"} {
+		run, _ := goja.AssertFunction(prototype.Get(name))
+		g.replaceWith(prototype, name, 1, func(call goja.FunctionCall) goja.Value {
+			start := time.Now()
+			found := must(run(call.This, call.Arguments...))
+			if time.Since(start) >= matchTimeout {
+				g.throw(language.KindTimeout, "a regular expression took longer than %s", matchTimeout)
+			}
+			return found
+		})
+	}
 }
 
 func (g *guard) replaceWith(object *goja.Object, name string, length int, run func(goja.FunctionCall) goja.Value) {

@@ -24,7 +24,6 @@ type code struct {
 	program      *goja.Program // a function without parameters, around the whole code, that returns the entry
 	text         string
 	line, column int // of the entry
-	regexps      bool
 	needs        [parameters]need
 }
 
@@ -54,7 +53,6 @@ func parse(s language.Source) (*code, error) {
 	}
 	seen := scan(program.Body)
 	c.needs = seen.needs(string(s.Entry), entry.literal)
-	c.regexps = seen.regexps || seen.names["RegExp"] > 0
 	if c.program, err = goja.CompileAST(enclose(program, s.Entry), true); err != nil {
 		return nil, syntax(text, err)
 	}
@@ -171,10 +169,9 @@ var inherited = map[string]bool{
 type names struct {
 	names   map[string]int             // how often a name stands by itself
 	members map[string]map[string]bool // what is read or written behind a name and a dot
-	regexps bool
 }
 
-// scan collects names by reflection: the syntax tree has some seventy kinds of nodes, of which four matter.
+// scan collects names by reflection: the syntax tree has some seventy kinds of nodes, of which three matter.
 func scan(tree any) *names {
 	n := &names{names: map[string]int{}, members: map[string]map[string]bool{}}
 	n.walk(reflect.ValueOf(tree))
@@ -191,8 +188,6 @@ func (n *names) walk(v reflect.Value) {
 		case *ast.DotExpression:
 			n.dot(node)
 			return
-		case *ast.RegExpLiteral:
-			n.regexps = true
 		case *file.File:
 			return
 		}
@@ -218,13 +213,9 @@ func (n *names) walk(v reflect.Value) {
 	}
 }
 
-// dot counts the member of a name, which may come with ?. as well. What may make regular expressions is told by name.
+// dot counts the member of a name, which may come with ?. as well.
 func (n *names) dot(node *ast.DotExpression) {
 	member := node.Identifier.Name.String()
-	switch member {
-	case "match", "matchAll", "search", "RegExp":
-		n.regexps = true
-	}
 	left := node.Left
 	if optional, ok := left.(*ast.Optional); ok {
 		left = optional.Expression

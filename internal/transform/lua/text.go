@@ -312,6 +312,7 @@ func (p *Program) replace(l *lua.LState, m *matcher, b *strings.Builder, replace
 // expand writes a text in which %1 stands for a capture, %0 for the match.
 func (p *Program) expand(m *matcher, b *strings.Builder, text string, s, e int) {
 	for i := 0; i < len(text); i++ {
+		p.step()
 		if text[i] != '%' {
 			b.WriteByte(text[i])
 			continue
