@@ -158,13 +158,9 @@ func (p *Program) run(dst []byte) ([]byte, error) {
 	if err := p.read(&arguments); err != nil {
 		return dst, err
 	}
-	made, err := p.realm.factory(goja.Undefined())
+	function, err := p.evaluate()
 	if err != nil {
-		return dst, p.failure(err)
-	}
-	function, ok := goja.AssertFunction(made)
-	if !ok {
-		return dst, p.at(language.Errorf(language.KindRuntime, "%s is not a function, but %s", p.source.Entry, describe(made)))
+		return dst, err
 	}
 	result, err := function(goja.Undefined(), arguments[:]...)
 	if err != nil {
@@ -177,6 +173,25 @@ func (p *Program) run(dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	return p.write(dst, result)
+}
+
+// evaluate runs the code outside of functions and returns the entry.
+func (p *Program) evaluate() (goja.Callable, error) {
+	if p.realm.entry != nil {
+		return p.realm.entry, nil
+	}
+	made, err := p.realm.factory(goja.Undefined())
+	if err != nil {
+		return nil, p.failure(err)
+	}
+	function, ok := goja.AssertFunction(made)
+	if !ok {
+		return nil, p.at(language.Errorf(language.KindRuntime, "%s is not a function, but %s", p.source.Entry, describe(made)))
+	}
+	if p.code.lone {
+		p.realm.entry = function
+	}
+	return function, nil
 }
 
 var promiseType = reflect.TypeFor[*goja.Promise]()

@@ -20,6 +20,7 @@ var compilePrelude = sync.OnceValues(func() (*goja.Program, error) { return goja
 type realm struct {
 	vm             *goja.Runtime
 	factory        goja.Callable // evaluates the code and returns the entry
+	entry          goja.Callable // if it need not be made anew
 	yes, no        goja.Value
 	exactPrototype *goja.Object
 

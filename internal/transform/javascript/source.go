@@ -25,6 +25,7 @@ type code struct {
 	text         string
 	line, column int // of the entry
 	needs        [parameters]need
+	lone         bool // the code is the entry and nothing else, and the entry cannot reach itself: it need not be made anew for each call
 }
 
 // need is how much of an argument the code can ask for.
@@ -53,6 +54,7 @@ func parse(s language.Source) (*code, error) {
 	}
 	seen := scan(program.Body)
 	c.needs = seen.needs(string(s.Entry), entry.literal)
+	c.lone = len(program.Body) == 1 && seen.names[string(s.Entry)] == 1 && seen.members[string(s.Entry)] == nil && lone(program.Body[0])
 	if c.program, err = goja.CompileAST(enclose(program, s.Entry), true); err != nil {
 		return nil, syntax(text, err)
 	}
@@ -124,6 +126,24 @@ func literal(e ast.Expression) *ast.ParameterList {
 		return f.ParameterList
 	}
 	return nil
+}
+
+// lone tells of a statement that makes one function, which has no second name to call itself by.
+func lone(statement ast.Statement) bool {
+	switch s := statement.(type) {
+	case *ast.FunctionDeclaration:
+		return true
+	case *ast.LexicalDeclaration:
+		if len(s.List) == 1 {
+			switch f := s.List[0].Initializer.(type) {
+			case *ast.ArrowFunctionLiteral:
+				return true
+			case *ast.FunctionLiteral:
+				return f.Name == nil
+			}
+		}
+	}
+	return false
 }
 
 func notFunction(e ast.Expression) string {
