@@ -145,6 +145,8 @@ func TestResultsThatCannotBeTaken(t *testing.T) {
 		"too big":             {`return Array(300).fill("x".repeat(100000))`, language.KindOutput, "the result has more than 16777216 bytes"},
 		"one text too big":    {`return "x".repeat(20000000)`, language.KindOutput, "the result has more than 16777216 bytes"},
 		"too deep":            {`let a = 1; for (let i = 0; i < 20000; i++) a = [a]; return a`, language.KindMemory, "the value is nested deeper than 10000 levels"},
+		"a long array":        {`const a = []; a[4e9] = 1; return a`, language.KindMemory, "the result is an array of more than 4194304 elements"},
+		"a long one inside":   {`return {a: [Array(1e7)]}`, language.KindMemory, "a[0] is an array of more than 4194304 elements"},
 		"toJSON that throws":  {`return {toJSON() { throw new Error("no") }}`, language.KindRuntime, "Error: no"},
 		"a getter that throws": {
 			`return {get a() { return null.x }}`, language.KindRuntime,

@@ -251,7 +251,11 @@ func (w *writer) array(o *goja.Object) {
 	w.dst = append(w.dst, '[')
 	n := int(o.Get("length").ToInteger())
 	if n > maxElements {
-		w.mistake(language.Errorf(language.KindMemory, "%s is an array of more than %d elements", w.where(""), maxElements))
+		where := "the result"
+		if len(w.path) > 1 {
+			where = dotted(w.path[1:])
+		}
+		w.mistake(language.Errorf(language.KindMemory, "%s is an array of more than %d elements", where, maxElements))
 		return
 	}
 	for i := range n {
