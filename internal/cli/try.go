@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -82,7 +81,7 @@ func (a *app) try(cmd *cobra.Command, name string, o *tryOptions) error {
 
 // functionOfFile is a function as it would be declared.
 func functionOfFile(name string, o *tryOptions) (map[string]any, error) {
-	code, err := os.ReadFile(name)
+	code, err := readCode(name)
 	if err != nil {
 		return nil, &exitError{ExitUsage, err}
 	}
@@ -95,9 +94,6 @@ func functionOfFile(name string, o *tryOptions) (map[string]any, error) {
 		kind = kindOf(language, code)
 	}
 	object := map[string]any{"name": "test", "type": kind, "language": string(language), "code": string(code)}
-	if strings.HasPrefix(string(code), "\x00asm") {
-		object["code"] = "base64:" + base64.StdEncoding.EncodeToString(code)
-	}
 	if kind == "routing" {
 		object["sink_type"] = o.sinkType
 	}

@@ -159,7 +159,7 @@ func (p *Pipeline) routed(b *Batch, i int, out []byte) {
 func (p *Pipeline) takePath(b *Batch) {
 	for i := range b.Items {
 		it := &b.Items[i]
-		if it.Err != nil || it.Skip || !message.Complete(b.Body(i)) {
+		if it.Err != nil || it.Skip || b.Deliveries[i].Change == nil && !message.Complete(b.Body(i)) {
 			continue
 		}
 		part, err := p.Path.Of(b.Body(i))

@@ -61,6 +61,7 @@ func subjects() []subject {
 		{"pull", (*bench).pull},
 		{"webhook", (*bench).webhooks},
 		{"fanout", (*bench).fanout},
+		{"functions", (*bench).functions},
 		{"memory", (*bench).memory},
 		{"cost", (*bench).cost},
 		{"load", (*bench).load},

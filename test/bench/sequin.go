@@ -26,6 +26,7 @@ type config struct {
 	publication string
 	socket      bool     // connect over the unix socket
 	endpoints   []string // YAML mappings
+	functions   []string // YAML mappings
 	sinks       []string // YAML mappings
 }
 
@@ -45,6 +46,7 @@ func (b *bench) yaml(c config) string {
 		}
 	}
 	list("http_endpoints", c.endpoints)
+	list("functions", c.functions)
 	list("sinks", c.sinks)
 	return y.String()
 }
