@@ -35,7 +35,7 @@ func (p *Program) failure(err error) error {
 	}
 	text, isText := raised.Object.(lua.LString)
 	if !isText {
-		shown := p.show(raised.Object)
+		shown := p.raised(raised.Object)
 		return p.locate(language.Errorf(language.KindRuntime, "raised %s", shown).With(shown), raised.StackTrace)
 	}
 	message, line := strings.TrimSpace(string(text)), ""
@@ -53,6 +53,22 @@ func (p *Program) failure(err error) error {
 		return e.At(n, 0)
 	}
 	return p.locate(e, raised.StackTrace)
+}
+
+// raised is a value that is no string as an error shows it: as its __tostring has it, if it has one.
+func (p *Program) raised(v lua.LValue) string {
+	l := p.world.state
+	if method := l.GetMetaField(v, "__tostring"); v.Type() == lua.LTTable && method != lua.LNil {
+		l.Push(method)
+		l.Push(v)
+		if err := l.PCall(1, 1, nil); err == nil {
+			return l.Get(-1).String()
+		}
+	}
+	if v == lua.LNil {
+		return "nil"
+	}
+	return p.show(v)
 }
 
 func (p *Program) kind(message string) language.Kind {

@@ -34,11 +34,13 @@ func (p *Program) furnish() {
 	p.world = w
 	l.SetContext(stop{p})
 	function := func(f lua.LGFunction) lua.LValue { return l.NewFunction(f) }
+	closed := function(index)
 	w.numbers = w.metatable(map[string]lua.LValue{
 		"__add": function(p.arithmetic("add")), "__sub": function(p.arithmetic("sub")), "__mul": function(p.arithmetic("mul")), "__div": function(p.arithmetic("div")),
 		"__mod": function(p.arithmetic("mod")), "__pow": function(p.arithmetic("pow")), "__unm": function(p.negate), "__concat": function(p.concat),
+		"__index": closed, "__newindex": closed,
 	})
-	w.null = &lua.LUserData{Env: w.nothing, Metatable: w.metatable(nil)}
+	w.null = &lua.LUserData{Env: w.nothing, Metatable: w.metatable(map[string]lua.LValue{"__index": closed, "__newindex": closed})}
 	for _, name := range operators {
 		f := p.comparison(name)
 		if name == "#" {
@@ -115,6 +117,12 @@ func (w *world) plan(seen *names) {
 	}
 }
 
+// index is what becomes of null.x.
+func index(l *lua.LState) int {
+	l.RaiseError("attempt to index a %s value with key '%s'", typeName(l.Get(1)), l.Get(2))
+	return 0
+}
+
 // globals makes the table of globals of a call.
 func (w *world) globals() *lua.LTable {
 	env := w.state.CreateTable(0, 8)
@@ -175,7 +183,7 @@ func (p *Program) mark(t *lua.LTable, m mark) {
 
 // raise is error: the engine's own puts the place one level too low.
 func raise(l *lua.LState) int {
-	v, level := l.CheckAny(1), l.OptInt(2, 1)
+	v, level := l.Get(1), l.OptInt(2, 1)
 	if text, ok := v.(lua.LString); ok && level > 0 {
 		if where := l.Where(level); !strings.HasPrefix(where, "[G]") && where != "" {
 			v = lua.LString(where+" ") + text
