@@ -144,7 +144,9 @@ func (p *Program) Interrupt(cause *language.Error) {
 	}
 	p.cause = cause
 	p.stopped.Store(true)
-	p.realm.vm.Interrupt(cause)
+	if p.realm != nil { // else the engine has just failed, and the call is about to end
+		p.realm.vm.Interrupt(cause)
+	}
 }
 
 // Close gives up the state. Nothing is held but memory.

@@ -240,7 +240,7 @@ func FuzzRoundTrip(f *testing.F) {
 	}
 	p := compile(f, `function transform(action, record) return record end`)
 	f.Fuzz(func(t *testing.T, record []byte) {
-		if !json.Valid(record) || string(bytes.TrimSpace(record)) == "null" {
+		if !json.Valid(record) || bytes.TrimLeft(record, " \n\t\r")[0] != '{' { // a record is an object
 			return
 		}
 		got, err := p.Call(nil, message(string(record)))
