@@ -41,5 +41,6 @@ func Code(lang string, _ language.Entry, code string) (Program, error) {
 		module, err := wasm.Decode(code)
 		return Program{webAssembly, module}, err
 	}
-	return Program{}, problem.New("not_in_this_version", "functions in %s are not run by this version", lang)
+	return Program{}, problem.New("not_in_this_version", "functions in %s are not run by this version", lang).
+		WithHint("write it in JavaScript or Lua: the parameters are the same (docs/reference/functions.md)")
 }
