@@ -105,7 +105,7 @@ func tablesOf(sink *resource.Sink, known []Table) []resource.TableName {
 	var names []resource.TableName
 	for i := range known {
 		t := &known[i]
-		named := slices.Contains(sink.Source.IncludeTables, t.Name)
+		named := slices.Contains(sink.Source.IncludeTables, t.Name) // a partition by its own name
 		if sink.Source.Selects(t.Name.Schema, t.Name.Name) && (named || t.Published && !t.Partition) {
 			names = append(names, t.Name)
 		}

@@ -134,6 +134,12 @@ func unknownTables(at string, sink *resource.Sink, known []Table) (warnings []st
 		})
 	}
 	for i, name := range sink.Source.IncludeTables {
+		if name.IsPattern() {
+			if !slices.ContainsFunc(known, func(t Table) bool { return name.Matches(t.Name.Schema, t.Name.Name) }) {
+				warnings = append(warnings, fmt.Sprintf("%s.source.include_tables[%d], %q, matches no table yet", at, i, name))
+			}
+			continue
+		}
 		t := lookup(name)
 		if t == nil {
 			unknown(fmt.Sprintf(".source.include_tables[%d]", i), name)
@@ -142,7 +148,7 @@ func unknownTables(at string, sink *resource.Sink, known []Table) (warnings []st
 		}
 	}
 	for i, name := range sink.Source.ExcludeTables {
-		if lookup(name) == nil {
+		if !name.IsPattern() && lookup(name) == nil {
 			unknown(fmt.Sprintf(".source.exclude_tables[%d]", i), name)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/problem"
+	"github.com/sequinstream/sequin/internal/resource"
 )
 
 // TableRef names a table.
@@ -19,7 +20,7 @@ type TableRef struct {
 func (t TableRef) String() string { return t.Schema + "." + t.Name }
 
 // Source selects tables. Empty, it selects everything that is published, including tables to come. Include and exclude lists of one kind
-// exclude each other.
+// exclude each other. An asterisk in a name stands for any characters.
 type Source struct {
 	IncludeSchemas []string
 	ExcludeSchemas []string
@@ -101,15 +102,14 @@ func (f *Filter) wants(op cdc.Op) bool {
 // selects applies the lists in the order that users know: excluded schema, included schemas, excluded table, included tables.
 func (f *Filter) selects(rel *cdc.Relation) bool {
 	s := &f.source
-	if slices.Contains(s.ExcludeSchemas, rel.Schema) {
+	schemas := func(patterns []string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool { return resource.MatchName(p, rel.Schema) })
+	}
+	tables := func(patterns []TableRef) bool {
+		return slices.ContainsFunc(patterns, func(p TableRef) bool { return resource.TableName(p).Matches(rel.Schema, rel.Name) })
+	}
+	if schemas(s.ExcludeSchemas) || len(s.IncludeSchemas) > 0 && !schemas(s.IncludeSchemas) || tables(s.ExcludeTables) {
 		return false
 	}
-	if len(s.IncludeSchemas) > 0 && !slices.Contains(s.IncludeSchemas, rel.Schema) {
-		return false
-	}
-	ref := TableRef{Schema: rel.Schema, Name: rel.Name}
-	if slices.Contains(s.ExcludeTables, ref) {
-		return false
-	}
-	return len(s.IncludeTables) == 0 || slices.Contains(s.IncludeTables, ref)
+	return len(s.IncludeTables) == 0 || tables(s.IncludeTables)
 }

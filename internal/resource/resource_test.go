@@ -222,3 +222,23 @@ func TestInvalidErrorIsOneProblemAndMany(t *testing.T) {
 	require.Len(t, all, 2)
 	require.Equal(t, "at sequin.yaml:7:3", all[0].Detail)
 }
+
+func TestMatchName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"orders", "orders", true}, {"orders", "orders_1", false}, {"Orders", "orders", false}, {"", "", true}, {"*", "", true}, {"*", "anything", true},
+		{"order_*", "order_1", true}, {"order_*", "order_", true}, {"order_*", "orders", false}, {"*_log", "a_log", true}, {"*_log", "a_logs", false},
+		{"a*b*c", "abc", true}, {"a*b*c", "axxbyyc", true}, {"a*b*c", "acb", false}, {"a*a", "a", false}, {"a*a", "aa", true}, {"**", "x", true},
+		{"*ab*ab", "abab", true}, {"*ab*ab", "ab", false}, {"a?c", "abc", false},
+	} {
+		require.Equal(t, c.want, resource.MatchName(c.pattern, c.name), "%s %s", c.pattern, c.name)
+	}
+	s := resource.Source{IncludeTables: []resource.TableName{{Schema: "tenant_*", Name: "orders"}}, ExcludeSchemas: []string{"*_old"}}
+	require.True(t, s.Selects("tenant_1", "orders"))
+	require.False(t, s.Selects("tenant_1", "orders_2"))
+	require.False(t, s.Selects("tenant_old", "orders"))
+	require.False(t, s.Selects("public", "orders"))
+}

@@ -45,7 +45,8 @@ type Sink struct {
 	Concurrency        int // requests at once; 0: chosen by the size of the machine
 }
 
-// Source selects tables. The zero value selects everything that the publication sends.
+// Source selects tables. The zero value selects everything that the publication sends. In each name an asterisk stands for any characters, also
+// none: order_*, tenant_*.orders.
 type Source struct {
 	IncludeSchemas []string
 	ExcludeSchemas []string
@@ -55,16 +56,45 @@ type Source struct {
 
 // Selects reports whether changes of the table are wanted.
 func (s *Source) Selects(schema, table string) bool {
-	name := TableName{Schema: schema, Name: table}
+	schemas := func(patterns []string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool { return MatchName(p, schema) })
+	}
+	tables := func(patterns []TableName) bool {
+		return slices.ContainsFunc(patterns, func(p TableName) bool { return p.Matches(schema, table) })
+	}
 	switch {
-	case len(s.IncludeSchemas) > 0 && !slices.Contains(s.IncludeSchemas, schema):
+	case len(s.IncludeSchemas) > 0 && !schemas(s.IncludeSchemas), schemas(s.ExcludeSchemas):
 		return false
-	case slices.Contains(s.ExcludeSchemas, schema):
-		return false
-	case len(s.IncludeTables) > 0 && !slices.Contains(s.IncludeTables, name):
+	case len(s.IncludeTables) > 0 && !tables(s.IncludeTables):
 		return false
 	}
-	return !slices.Contains(s.ExcludeTables, name)
+	return !tables(s.ExcludeTables)
+}
+
+// IsPattern reports whether a name of a schema or table stands for several.
+func IsPattern(name string) bool { return strings.Contains(name, "*") }
+
+// MatchName reports whether a name is meant by a pattern, in which an asterisk stands for any characters.
+func MatchName(pattern, name string) bool {
+	first, rest, several := strings.Cut(pattern, "*")
+	if !several {
+		return pattern == name
+	}
+	if !strings.HasPrefix(name, first) {
+		return false
+	}
+	name = name[len(first):]
+	for {
+		part, more, again := strings.Cut(rest, "*")
+		if !again {
+			return strings.HasSuffix(name, part)
+		}
+		i := strings.Index(name, part) // the first place leaves the most for what follows
+		if i < 0 {
+			return false
+		}
+		name, rest = name[i+len(part):], more
+	}
 }
 
 // TableName is a table with its schema.
@@ -79,6 +109,14 @@ func ParseTableName(text string) TableName {
 		return TableName{Schema: schema, Name: name}
 	}
 	return TableName{Schema: "public", Name: text}
+}
+
+// IsPattern reports whether the name stands for several tables.
+func (t TableName) IsPattern() bool { return IsPattern(t.Schema) || IsPattern(t.Name) }
+
+// Matches reports whether a table is meant by the name, which may be a pattern.
+func (t TableName) Matches(schema, table string) bool {
+	return MatchName(t.Schema, schema) && MatchName(t.Name, table)
 }
 
 func (t TableName) String() string { return t.Schema + "." + t.Name }

@@ -67,7 +67,8 @@ func (c *checker) source(at string, s *Source) {
 	c.tableNames(at+".include_tables", s.IncludeTables)
 	c.tableNames(at+".exclude_tables", s.ExcludeTables)
 	for i, t := range s.IncludeTables {
-		if len(s.IncludeSchemas) > 0 && !slices.Contains(s.IncludeSchemas, t.Schema) || slices.Contains(s.ExcludeSchemas, t.Schema) {
+		only := Source{IncludeSchemas: s.IncludeSchemas, ExcludeSchemas: s.ExcludeSchemas}
+		if !IsPattern(t.Schema) && !only.Selects(t.Schema, "") {
 			c.add(fmt.Sprintf("%s.include_tables[%d]", at, i), CodeConflict, "is %q, which the schemas of this source leave out", t)
 		}
 	}
@@ -175,7 +176,7 @@ func (c *checker) attached(at string, s *Sink) {
 	if s.Routing != "" && s.Destination.Type == DestinationStream {
 		c.add(at+".routing", CodeConflict, "has no meaning for a stream, whose messages are pulled")
 	}
-	if s.Enrichment != "" && len(s.Source.IncludeTables) != 1 {
+	if s.Enrichment != "" && (len(s.Source.IncludeTables) != 1 || s.Source.IncludeTables[0].IsPattern()) {
 		c.add(at+".enrichment", CodeConflict, "needs a source with exactly one table in include_tables, whose keys the query is given")
 	}
 	if s.Transform != "" && s.LegacyTransform != LegacyTransformNone {

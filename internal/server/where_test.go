@@ -121,3 +121,23 @@ func TestWhereIsCheckedWhenDeclared(t *testing.T) {
 	}
 	r.healthy()
 }
+
+// Tables that a pattern means come by themselves, also those that are made later; warnings say what a condition will not know.
+func TestSourcePatterns(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table+"; create table t_1 (id int primary key, v text); create table other (id int primary key)",
+		"  - {name: pull, database: db, source: {include_tables: ['t_*'], exclude_tables: null}, destination: {type: sequin_stream}}\n")
+	r.begin()
+	r.db.Exec(t, "insert into t values (1); insert into other values (2); insert into t_1 values (3); create table t_2 (id int primary key)")
+	r.db.Exec(t, "alter publication "+r.config.Publication+" add table t_2")
+	r.db.Exec(t, "insert into t_2 values (4)")
+	require.Equal(t, []string{"3", "4"}, r.receive("pull", 2))
+	r.nothing("pull")
+
+	warned := r.config
+	warned.Sinks = filtered(`source: {include_tables: [t]}, where: "old.v is distinct from new.v"`)
+	_, yaml, _ := strings.Cut(warned.YAML(t), "databases:")
+	status, body := r.post("/api/config/plan", map[string]any{"yaml": "databases:" + yaml})
+	require.Equal(t, http.StatusOK, status, body)
+	require.Contains(t, body, "REPLICA IDENTITY FULL")
+}
