@@ -154,7 +154,7 @@ func (i *installation) documents() {
 	more := exported + "functions:\n  - name: shape\n    type: transform\n    language: lua\n    file: shape.lua\n"
 	more = strings.Replace(more, "sinks:\n", "sinks:\n  - {name: second, database: db, destination: {type: sequin_stream}}\n", 1)
 	require.NoError(t, os.WriteFile(file, []byte(more), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "shape.lua"), []byte("return 1\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "shape.lua"), []byte("function transform(action, record) return 1 end\n"), 0o600))
 	code, out, errs := i.do("", "config", "plan", file, "--detailed-exitcode")
 	require.Equal(t, 2, code, errs)
 	require.Contains(t, out, "+ sink second")

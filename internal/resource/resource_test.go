@@ -229,10 +229,26 @@ func TestMatchName(t *testing.T) {
 		pattern, name string
 		want          bool
 	}{
-		{"orders", "orders", true}, {"orders", "orders_1", false}, {"Orders", "orders", false}, {"", "", true}, {"*", "", true}, {"*", "anything", true},
-		{"order_*", "order_1", true}, {"order_*", "order_", true}, {"order_*", "orders", false}, {"*_log", "a_log", true}, {"*_log", "a_logs", false},
-		{"a*b*c", "abc", true}, {"a*b*c", "axxbyyc", true}, {"a*b*c", "acb", false}, {"a*a", "a", false}, {"a*a", "aa", true}, {"**", "x", true},
-		{"*ab*ab", "abab", true}, {"*ab*ab", "ab", false}, {"a?c", "abc", false},
+		{"orders", "orders", true},
+		{"orders", "orders_1", false},
+		{"Orders", "orders", false},
+		{"", "", true},
+		{"*", "", true},
+		{"*", "anything", true},
+		{"order_*", "order_1", true},
+		{"order_*", "order_", true},
+		{"order_*", "orders", false},
+		{"*_log", "a_log", true},
+		{"*_log", "a_logs", false},
+		{"a*b*c", "abc", true},
+		{"a*b*c", "axxbyyc", true},
+		{"a*b*c", "acb", false},
+		{"a*a", "a", false},
+		{"a*a", "aa", true},
+		{"**", "x", true},
+		{"*ab*ab", "abab", true},
+		{"*ab*ab", "ab", false},
+		{"a?c", "abc", false},
 	} {
 		require.Equal(t, c.want, resource.MatchName(c.pattern, c.name), "%s %s", c.pattern, c.name)
 	}
