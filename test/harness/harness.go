@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,16 +37,19 @@ var asTested, asReleased built //nolint:gochecknoglobals // one build for all te
 // Binary builds cmd/sequin, with the race detector when the tests have it.
 func Binary(t testing.TB) string {
 	t.Helper()
-	return asTested.binary(t, raceEnabled)
+	if raceEnabled {
+		return asTested.binary(t, "-race")
+	}
+	return asTested.binary(t)
 }
 
 // ReleaseBinary builds cmd/sequin as it is released, for tests that measure memory.
 func ReleaseBinary(t testing.TB) string {
 	t.Helper()
-	return asReleased.binary(t, false)
+	return asReleased.binary(t, "-trimpath", "-ldflags", "-s -w")
 }
 
-func (b *built) binary(t testing.TB, race bool) string {
+func (b *built) binary(t testing.TB, flags ...string) string {
 	t.Helper()
 	b.once.Do(func() {
 		dir, err := os.MkdirTemp("", "sequin-bin") //nolint:usetesting // it outlives the test that is first
@@ -54,11 +58,11 @@ func (b *built) binary(t testing.TB, race bool) string {
 			return
 		}
 		b.path = filepath.Join(dir, "sequin")
-		args := []string{"build", "-o", b.path}
-		if race {
-			args = append(args, "-race")
-		}
+		args := append([]string{"build", "-o", b.path}, flags...)
 		cmd := exec.Command("go", append(args, "github.com/sequinstream/sequin/cmd/sequin")...) //nolint:noctx // shared by all tests
+		if !slices.Contains(flags, "-race") {
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.err = fmt.Errorf("build sequin: %w\n%s", err, out)
 		}
@@ -243,17 +247,22 @@ func (s *Sequin) Reload() {
 func (s *Sequin) PID() int { return s.cmd.Process.Pid }
 
 // PeakMemory is the process's VmHWM in bytes.
-func (s *Sequin) PeakMemory() int64 {
+func (s *Sequin) PeakMemory() int64 { s.t.Helper(); return s.memory("VmHWM") }
+
+// Memory is the process's VmRSS in bytes: what is resident now.
+func (s *Sequin) Memory() int64 { s.t.Helper(); return s.memory("VmRSS") }
+
+func (s *Sequin) memory(line string) int64 {
 	s.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
 	require.NoError(s.t, err)
-	for line := range strings.Lines(string(status)) {
+	for text := range strings.Lines(string(status)) {
 		var kb int64
-		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kb); err == nil {
+		if _, err := fmt.Sscanf(text, line+": %d kB", &kb); err == nil {
 			return kb << 10
 		}
 	}
-	s.t.Fatal("no VmHWM in /proc")
+	s.t.Fatalf("no %s in /proc", line)
 	return 0
 }
 
