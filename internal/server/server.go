@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -260,10 +261,14 @@ func (s *Server) Run(ctx context.Context, boot *control.Document, reload <-chan 
 	servers := s.serve()
 	s.logger.Info("ready", "version", s.opts.Version, "listen", s.Addr(), "metrics", s.MetricsAddr(), "data_dir", s.opts.DataDir)
 	s.offerSetup(ctx)
+	defer time.AfterFunc(settleTime, debug.FreeOSMemory).Stop()
 	failed := s.follow(ctx, reload, servers)
 	s.logger.Info("stopping")
 	return errors.Join(failed, s.shutdown(context.WithoutCancel(ctx), servers))
 }
+
+// settleTime is how long after the start what it left in memory is given back: a server that rests would keep it for minutes.
+const settleTime = 5 * time.Second
 
 // openTimeout bounds the wait for change logs at the start; it takes milliseconds, whatever their size.
 const openTimeout = 5 * time.Second
