@@ -45,7 +45,7 @@ type Stats struct {
 	StateError  string     // the state cannot be written: nothing becomes durable
 	LogError    string     // the log cannot be read
 	WhereError  error      // the condition on a table cannot be told: nothing is read beyond its change; red
-	LastError   string     // of a delivery
+	LastError   string     // of a delivery, without what rows hold
 	LastErrorAt time.Time
 	FailingFrom time.Time // the first failure since the last success; zero after a success
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/sequinstream/sequin/internal/problem"
 )
 
 // pick is a message on its way to a worker: a copy, for use without the lock.
@@ -332,11 +334,11 @@ func (c *Consumer) settleFailure(now time.Time, r *Result) {
 	switch r.Outcome {
 	case Retry:
 		cause := errorText(r.Err)
-		c.noteFailure(now, cause)
+		c.noteFailure(now, problem.Public(r.Err))
 		c.fail(e, c.retryAt(e, r.After), cause)
 	case Reject:
 		cause := errorText(r.Err)
-		c.noteFailure(now, cause)
+		c.noteFailure(now, problem.Public(r.Err))
 		c.quiet(e)
 		e.attempts++
 		c.recallLater(e)

@@ -81,7 +81,7 @@ func (p *Push) record(a Attempt, now time.Time) {
 		p.stats.lastError, p.stats.lastFailure = a.Err, now
 		p.stats.mu.Unlock()
 		if p.stats.failures.Add(1) == 1 {
-			p.logger.Warn("deliveries fail", slog.Any("error", a.Err), slog.String("code", problem.Code(a.Err)))
+			p.logger.Warn("deliveries fail", slog.String("error", problem.Public(a.Err)), slog.String("code", problem.Code(a.Err)))
 		}
 	case a.Accepted > 0:
 		if p.stats.failures.Load() > 0 {

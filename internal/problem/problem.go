@@ -13,6 +13,7 @@ type Error struct {
 	Code    string // snake_case, stable
 	Message string // what happened, lower case, no full stop
 	Detail  string // what was seen
+	Private string // what a row holds; for those who may read messages, never for the log or the health routes
 	Hint    string // the command or SQL that repairs it
 	Fields  map[string][]string
 	Cause   error
@@ -39,6 +40,34 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return e
 }
 
+// WithPrivate returns e with what a row holds.
+func (e *Error) WithPrivate(value string) *Error {
+	e.Private = value
+	return e
+}
+
+// CutValue parts a message of Postgres' form, 'invalid input syntax for type integer: "abc"', from the value at its end.
+func CutValue(text string) (message, value string) {
+	message, value, ok := strings.Cut(text, `: "`)
+	if !ok {
+		return text, ""
+	}
+	return message, `"` + value
+}
+
+// Public is an error's text without what rows hold.
+func Public(err error) string {
+	if err == nil {
+		return ""
+	}
+	if e, ok := As(err); ok && e.Private != "" {
+		shown := *e
+		shown.Private = ""
+		return shown.Error()
+	}
+	return err.Error()
+}
+
 // Because returns e with its cause, for errors.Is and errors.As; the cause's text is not shown.
 func (e *Error) Because(cause error) *Error {
 	e.Cause = cause
@@ -51,6 +80,10 @@ func (e *Error) Error() string {
 	if e.Detail != "" {
 		b.WriteString(": ")
 		b.WriteString(e.Detail)
+	}
+	if e.Private != "" {
+		b.WriteString(": ")
+		b.WriteString(e.Private)
 	}
 	return b.String()
 }

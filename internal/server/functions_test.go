@@ -226,3 +226,29 @@ func TestTryFunction(t *testing.T) {
 	}
 	require.Equal(t, []string{"1", "2", "1", "2"}, r.receive("pull", 4))
 }
+
+// What a row holds stands with its message, for those who may read messages; never in the log or the health routes, which ask for no token.
+func TestErrorsOfFunctionsKeepRowsPrivate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table,
+		"  - {name: pull, database: db, transform: shape, destination: {type: sequin_stream}}\n"+
+			"  - {name: hooked, database: db, transform: shape, destination: {type: webhook, http_endpoint: hook}}\n"+
+			"  - {name: cond, database: db, where: 'v::int > 0', destination: {type: webhook, http_endpoint: hook}}\nfunctions:\n"+
+			function("shape", "transform", "", "function transform(action, record) { return record.no.no }"))
+	r.config.Endpoints = map[string]string{"hook": hook(t, func(http.ResponseWriter, *http.Request) {})}
+	r.begin()
+	r.db.Exec(t, "insert into t values (1, 'hunter2-of-ann')")
+	for _, name := range []string{"pull", "hooked", "cond"} {
+		r.eventually(name+" fails", func() bool {
+			r.nothing("pull")
+			return r.entity(name).has("messages_retrying")
+		})
+		all := r.messages(name, "")
+		require.Contains(t, *all[0].LastError, "hunter2-of-ann", name)
+	}
+	_, body := r.get("/healthz")
+	require.NotContains(t, body, "hunter2")
+	require.Contains(t, body, `function \"shape\", line 1`)
+	require.Contains(t, body, "invalid input syntax for type integer")
+	require.NotContains(t, r.log.tail(1000), "hunter2")
+}

@@ -249,7 +249,7 @@ func failed(name string, e *language.Error) error {
 	p := problem.New(code, "function %q%s: %s", name, place, e.Message).
 		WithHint("mend the function: the message is tried again with the new one; sequin functions test tries it without delivering").Because(e)
 	if e.Value != "" {
-		p = p.WithDetail("at hand: %s", e.Value)
+		p = p.WithPrivate("at hand: " + e.Value)
 	}
 	return p
 }

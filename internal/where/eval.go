@@ -295,8 +295,9 @@ func (p *Program) runtimeError(err error) error {
 			WithHint("ALTER TABLE %s REPLICA IDENTITY FULL; or leave the column out of the condition", quoteName(p.table.Schema)+"."+quoteName(p.table.Name)).
 			Because(err)
 	}
+	message, value := problem.CutValue(err.Error())
 	if errors.Is(err, pgvalue.ErrUnsupported) {
-		return problem.New(CodeEvaluation, "the condition meets a value that it cannot judge as Postgres would: %s", err.Error()).WithDetail("%s", p.text).Because(err)
+		return problem.New(CodeEvaluation, "the condition meets a value that it cannot judge as Postgres would: %s", message).WithDetail("%s", p.text).WithPrivate(value).Because(err)
 	}
-	return problem.New(CodeEvaluation, "the condition fails: %s", err.Error()).WithDetail("%s", p.text).Because(err)
+	return problem.New(CodeEvaluation, "the condition fails: %s", message).WithDetail("%s", p.text).WithPrivate(value).Because(err)
 }

@@ -238,7 +238,11 @@ func (q *Query) explain(ctx context.Context, err error) error {
 		return q.problem("the query did not answer within %s", q.o.Timeout).WithHint("make it faster, raise timeout_ms of the function, or lower batch_size").Because(err)
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		p := q.problem("%s (SQLSTATE %s)", pg.Message, pg.Code).Because(err)
+		message, value := pg.Message, ""
+		if strings.HasPrefix(pg.Code, "22") { // of the data: the value stands at the end
+			message, value = problem.CutValue(message)
+		}
+		p := q.problem("%s (SQLSTATE %s)", message, pg.Code).WithPrivate(value).Because(err)
 		if pg.Position > 0 {
 			p = p.WithDetail("at character %d of the query", pg.Position)
 		}
