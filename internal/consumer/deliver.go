@@ -175,10 +175,11 @@ func appendDeliveryID(dst []byte, change *cdc.Change, generation uint32) []byte 
 func (c *Consumer) skip(p pick) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flying(p.seq, p.attempt, p.redrive != nil) == nil {
+	e := c.flying(p.seq, p.attempt, p.redrive != nil)
+	if e == nil {
 		return
 	}
-	c.stats.delivered--
+	c.uncount(e)
 	c.stats.filtered++
 	c.complete(p.seq)
 	c.schedule(time.Now().Add(settleDelay))

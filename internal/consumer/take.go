@@ -259,14 +259,19 @@ func (c *Consumer) flying(seq uint64, attempt int, redriven bool) *entry {
 func (c *Consumer) releasePicks(picks []pick) {
 	for _, p := range slices.Backward(picks) {
 		if e := c.flying(p.seq, p.attempt, p.redrive != nil); e != nil {
-			c.stats.delivered--
-			if e.attempts > 0 {
-				c.stats.redelivered--
-			}
+			c.uncount(e)
 			c.release(e)
 		}
 	}
 	c.dispatch()
+}
+
+// uncount takes back that a message was delivered.
+func (c *Consumer) uncount(e *entry) {
+	c.stats.delivered--
+	if e.attempts > 0 {
+		c.stats.redelivered--
+	}
 }
 
 // giveBack releases picks that were not delivered. It must not hold c.mu.

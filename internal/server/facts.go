@@ -140,21 +140,26 @@ func signature(rel *cdc.Relation) []byte {
 	return s
 }
 
-// factsRetry is the wait after a reading that failed, and factsTime how long one may take.
+// firstFactsRetry and lastFactsRetry are the waits after readings that failed, and factsTime is how long one may take.
 const (
-	factsRetry = time.Second
-	factsTime  = 10 * time.Second
+	firstFactsRetry = time.Second
+	lastFactsRetry  = 30 * time.Second
+	factsTime       = 10 * time.Second
 )
 
 // run reads what is wanted, until ctx ends.
 func (f *tableFacts) run(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	wait := firstFactsRetry
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-f.wake:
+			if wait > firstFactsRetry { // the database does not answer: in its time, with the others
+				continue
+			}
 		case <-retry.C:
 		}
 		f.mu.Lock()
@@ -166,13 +171,17 @@ func (f *tableFacts) run(ctx context.Context) error {
 		if len(wanted) == 0 {
 			continue
 		}
-		if err := f.read(ctx, wanted); err != nil && ctx.Err() == nil {
-			f.logger.Warn("what conditions must know of tables could not be read; it is tried again", "reason", err)
-			f.mu.Lock()
-			f.failure = err
-			f.mu.Unlock()
-			retry.Reset(factsRetry)
+		err := f.read(ctx, wanted)
+		if err == nil || ctx.Err() != nil {
+			wait = firstFactsRetry
+			continue
 		}
+		f.logger.Warn("what conditions must know of tables could not be read; it is tried again", "reason", err, "after", wait)
+		f.mu.Lock()
+		f.failure = err
+		f.mu.Unlock()
+		retry.Reset(wait)
+		wait = min(2*wait, lastFactsRetry)
 	}
 }
 

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -186,10 +185,7 @@ func (t trials) lastOf(ctx context.Context, account string, trial *api.Trial) ([
 	if len(found) == 0 {
 		return nil, nil, problem.New("no_messages", "the change log has no recent change of table %s", trial.Table).WithHint("change a row, or give a message")
 	}
-	tail := message.NewTail(
-		message.Database{ID: res.ID, Name: res.Name, Annotations: orEmpty(res.Annotations), Database: res.Database, Hostname: res.Hostname},
-		message.Consumer{Name: "test", Annotations: json.RawMessage("{}")})
-	return found, tail, nil
+	return found, tailOf(res.ID, res, declared{sink: resource.Sink{Name: "test"}}), nil
 }
 
 // searchBack walks the log from its end, segment by segment.
