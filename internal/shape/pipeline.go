@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/consumer"
@@ -67,7 +68,10 @@ func (p *Pipeline) Shape(ctx context.Context, b *Batch) {
 		return
 	}
 	p.whole(ctx, b)
-	s := calls{functions: p.Functions}
+	s, _ := scratch.Get().(*calls)
+	s.functions = p.Functions
+	defer scratch.Put(s)
+	defer s.batch.Reset() // it keeps no message
 	if p.Filter != nil {
 		s.call(ctx, p.Filter, b, func(i int, out []byte) { b.Items[i].Skip = string(out) == "false" })
 	}
@@ -88,6 +92,10 @@ func (p *Pipeline) Shape(ctx context.Context, b *Batch) {
 
 // whole makes the whole messages: functions see all of them.
 func (p *Pipeline) whole(ctx context.Context, b *Batch) {
+	if p.Enrich == nil {
+		Encoder(func(dst []byte, d *consumer.Delivery) ([]byte, error) { return p.Form.whole(dst, d, nil) }).each(b, p.Logger)
+		return
+	}
 	found := p.enrich(ctx, b)
 	for i := range b.Items {
 		if b.Items[i].Err != nil {
@@ -100,9 +108,6 @@ func (p *Pipeline) whole(ctx context.Context, b *Batch) {
 // enrich asks for what belongs to the rows of the batch.
 func (p *Pipeline) enrich(ctx context.Context, b *Batch) [][]byte {
 	found := make([][]byte, len(b.Items))
-	if p.Enrich == nil {
-		return found
-	}
 	var changes []*cdc.Change
 	var of []int
 	for i := range b.Items {
@@ -190,6 +195,9 @@ type calls struct {
 	batch     sandbox.Batch
 	of        []int
 }
+
+// scratch keeps the buffers of batches that are done.
+var scratch = sync.Pool{New: func() any { return new(calls) }}
 
 // call runs a function on every message that is still on its way. A body that is no whole message any more, kept from an earlier delivery, is
 // left as it is.

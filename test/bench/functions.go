@@ -9,10 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sequinstream/sequin/internal/transform/wasm"
 )
@@ -122,50 +119,11 @@ func (b *bench) functions(ctx context.Context) error {
 
 // shaped drains the backlog once.
 func (f *filled) shaped(ctx context.Context, s shaping) (shaped, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var messages, begun, last atomic.Int64
-	started := make(chan struct{})
-	hook, err := listen(func(at time.Time, body []byte) {
-		if ctx.Err() != nil {
-			return
-		}
-		if begun.CompareAndSwap(0, at.UnixNano()) {
-			close(started)
-		}
-		last.Store(at.UnixNano())
-		if messages.Add(int64(bytes.Count(body, []byte(s.mark)))) >= int64(f.changes) {
-			cancel()
-		}
+	found, err := f.counted(ctx, counting{
+		send: func(ctx context.Context, url string) error { return f.sendShaped(ctx, s, url) }, in: func(body []byte) int { return bytes.Count(body, []byte(s.mark)) },
+		cpu: func() (time.Duration, error) { return cpuOfFamily(f.pid()) },
 	})
-	if err != nil {
-		return shaped{}, err
-	}
-	defer hook.close()
-	var cpu time.Duration
-	group, sending := errgroup.WithContext(ctx)
-	group.Go(func() error { return f.sendShaped(sending, s, hook.url) })
-	group.Go(func() error {
-		defer cancel()
-		select {
-		case <-started:
-		case <-sending.Done():
-			return nil
-		}
-		before, err := cpuOfFamily(f.pid())
-		if err != nil {
-			return err
-		}
-		_ = sleep(sending, f.b.lasting(4*time.Second)) // it ends early when everything has come
-		after, err := cpuOfFamily(f.pid())
-		cpu = after - before
-		return err
-	})
-	if err := group.Wait(); err != nil {
-		return shaped{}, err
-	}
-	n, seconds := float64(messages.Load()), float64(last.Load()-begun.Load())/1e9
-	return shaped{messages: n / seconds, cpu: cpu.Seconds() / n}, nil
+	return shaped{messages: found.messages, cpu: found.cpu / found.messages}, err
 }
 
 func (f *filled) sendShaped(ctx context.Context, s shaping, url string) error {

@@ -57,7 +57,10 @@ func (f *filled) posting(ctx context.Context, t *table, p posting) error {
 	turn := func(who string, send sender) (posted, error) {
 		var found posted
 		d, err := f.b.measure(ctx, fmt.Sprintf("batch %d, %d concurrent, %s", p.batch, p.concurrency, who), func(ctx context.Context) (what string, err error) {
-			found, err = f.counted(ctx, p, send)
+			found, err = f.counted(ctx, counting{
+				send: func(ctx context.Context, url string) error { return send(ctx, p, url) }, in: func(body []byte) int { return messagesIn(body, p) },
+				cpu: func() (time.Duration, error) { return f.cpu(), nil },
+			})
 			return number(found.messages, 0) + " messages/s", err
 		})
 		disturbed.join(d)
@@ -134,8 +137,15 @@ func post(ctx context.Context, client *http.Client, url string, body []byte) err
 	return errors.Join(err, resp.Body.Close())
 }
 
+// counting is how messages are sent and counted.
+type counting struct {
+	send func(ctx context.Context, url string) error
+	in   func(body []byte) int // messages
+	cpu  func() (time.Duration, error)
+}
+
 // counted counts messages from the first request on, for a while or until all have come.
-func (f *filled) counted(ctx context.Context, p posting, send sender) (posted, error) {
+func (f *filled) counted(ctx context.Context, c counting) (posted, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var messages, begun, last atomic.Int64
@@ -148,7 +158,7 @@ func (f *filled) counted(ctx context.Context, p posting, send sender) (posted, e
 			close(started)
 		}
 		last.Store(at.UnixNano())
-		if messages.Add(int64(messagesIn(body, p))) >= int64(f.changes) {
+		if messages.Add(int64(c.in(body))) >= int64(f.changes) {
 			cancel()
 		}
 	})
@@ -158,7 +168,7 @@ func (f *filled) counted(ctx context.Context, p posting, send sender) (posted, e
 	defer hook.close()
 	var cpu time.Duration
 	group, sending := errgroup.WithContext(ctx)
-	group.Go(func() error { return send(sending, p, hook.url) })
+	group.Go(func() error { return c.send(sending, hook.url) })
 	group.Go(func() error {
 		defer cancel()
 		select {
@@ -166,10 +176,14 @@ func (f *filled) counted(ctx context.Context, p posting, send sender) (posted, e
 		case <-sending.Done():
 			return nil
 		}
-		cpu = f.cpu()
+		before, err := c.cpu()
+		if err != nil {
+			return err
+		}
 		_ = sleep(sending, f.b.lasting(4*time.Second)) // it ends early when everything has come
-		cpu = f.cpu() - cpu
-		return nil
+		after, err := c.cpu()
+		cpu = after - before
+		return err
 	})
 	if err := group.Wait(); err != nil {
 		return posted{}, err
