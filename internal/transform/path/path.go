@@ -47,17 +47,22 @@ func (p *Path) Of(message []byte) ([]byte, error) {
 			return nil, e.With(string(at))
 		}
 		var err error
-		if at, err = member(at, step); err != nil {
+		if at, err = member(at, step, i < unique); err != nil {
 			return nil, fmt.Errorf("path %s: %w", p.text, err)
 		}
 	}
 	return at, nil
 }
 
+// unique is how many levels of a message have each key once: its own keys, and those of record, changes and metadata. Below may be a json column
+// that says a key twice.
+const unique = 2
+
 var errMalformed = errors.New("the message is not valid JSON")
 
-// member is the value under a key of an object; null if there is none. Of two with the same key the last counts.
-func member(object []byte, key string) ([]byte, error) {
+// member is the value under a key of an object; null if there is none. Of two with the same key the last counts, unless the first is known to be
+// the only one.
+func member(object []byte, key string, only bool) ([]byte, error) {
 	found := null
 	i := space(object, 1)
 	for i < len(object) && object[i] != '}' {
@@ -76,6 +81,9 @@ func member(object []byte, key string) ([]byte, error) {
 		}
 		if same(name, key) {
 			found = object[i:end:end]
+			if only {
+				return found, nil
+			}
 		}
 		if i = space(object, end); i < len(object) && object[i] == ',' {
 			i = space(object, i+1)
@@ -106,15 +114,21 @@ func text(b []byte, i int) (inside []byte, end int) {
 	if i >= len(b) || b[i] != '"' {
 		return nil, -1
 	}
-	for j := i + 1; j < len(b); j++ {
-		switch b[j] {
-		case '\\':
-			j++
-		case '"':
+	for j := i + 1; ; {
+		n := bytes.IndexByte(b[j:], '"')
+		if n < 0 {
+			return nil, -1
+		}
+		j += n
+		escapes := 0
+		for b[j-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
 			return b[i+1 : j], j + 1
 		}
+		j++
 	}
-	return nil, -1
 }
 
 // skip is where the value at i ends; -1 if it does not.
@@ -139,7 +153,7 @@ func skip(b []byte, i int) int {
 			i++
 			continue
 		default:
-			for i < len(b) && bytes.IndexByte([]byte(",:}] \n\t\r"), b[i]) < 0 {
+			for i++; i < len(b) && b[i] > ' ' && b[i] != ',' && b[i] != '}' && b[i] != ']' && b[i] != ':'; {
 				i++
 			}
 		}
