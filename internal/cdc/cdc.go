@@ -115,7 +115,7 @@ type Change struct {
 	Old         Tuple     // nil unless OldKind says otherwise
 	New         Tuple     // nil for delete, truncate and message
 	Annotations []byte    // transaction annotations in force, JSON; nil for none
-	Prefix      string    // OpMessage only
+	Prefix      string    // OpMessage: the message's; OpRead: the backfill's id
 	Content     []byte    // OpMessage only
 	Size        int       // bytes on the wire, for budgets; the true size of a change that was too big
 	TruncateN   int       // OpTruncate: how many relations the statement truncated (more than one adds ":t<oid>" to the key)
@@ -133,12 +133,28 @@ func (c *Change) IdempotencyKey() string {
 	return base64.StdEncoding.EncodeToString(c.AppendKey(nil))
 }
 
-// AppendKey appends the plain text behind IdempotencyKey.
+// AppendKey appends the plain text behind IdempotencyKey: that of the position; for a row that was read, "backfill:key1:key2", and where the table
+// has no primary key the position behind the backfill, which is another when the row is read again.
 func (c *Change) AppendKey(dst []byte) []byte {
+	if c.Op == OpRead {
+		return c.appendReadKey(dst)
+	}
 	dst = c.Position.AppendKey(dst)
 	if c.Op == OpTruncate && c.TruncateN > 1 && c.Relation != nil {
 		dst = append(dst, ":t"...)
 		dst = strconv.AppendUint(dst, uint64(c.Relation.SourceID), 10)
+	}
+	return dst
+}
+
+func (c *Change) appendReadKey(dst []byte) []byte {
+	dst = append(dst, c.Prefix...)
+	if c.Relation == nil || len(c.Relation.PrimaryKey) == 0 {
+		return c.Position.AppendKey(append(dst, ':'))
+	}
+	for _, i := range c.Relation.PrimaryKey {
+		d, _ := c.New.Column(i)
+		dst = append(append(dst, ':'), d.Text...)
 	}
 	return dst
 }
