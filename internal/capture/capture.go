@@ -124,6 +124,7 @@ type Capture struct {
 	floor    atomic.Uint64 // where the slot stood when we connected: a status update never takes it back
 	pending  atomic.Int64  // Unix microseconds of the oldest heartbeat that was sent and none came back since; 0 for none
 	meter    meter
+	marks    marks
 	unmarked bool // the source could not be marked, and the log says so; used by Run alone
 
 	mu         sync.Mutex
@@ -151,7 +152,10 @@ func New(deps Deps, cfg Config) *Capture {
 	}
 	c.count.latency.Store(-1)
 	c.gate.open()
-	deps.Log.OnDurable(func(cdc.LSN) { signal(c.advanced) })
+	deps.Log.OnDurable(func(cdc.LSN) {
+		signal(c.advanced)
+		c.marks.durable()
+	})
 	return c
 }
 

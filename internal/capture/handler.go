@@ -62,6 +62,7 @@ type HandlerOptions struct {
 	Counters  *counters                        // nil for none
 	Pass      func(ctx context.Context) error  // called before each transaction, may wait; nil for always
 	Keepalive func(walEnd cdc.LSN, reply bool) // nil for nothing
+	Marks     *marks                           // who waits for watermarks, and what has committed; nil for nobody
 }
 
 // Handler turns pgoutput messages into log entries. It lives for one connection and is used by one goroutine.
@@ -79,6 +80,9 @@ type Handler struct {
 	warned  [256]bool
 
 	truncated []uint32
+	xid       uint32   // of the open transaction
+	final     cdc.LSN  // of its commit
+	passed    []string // watermarks in it
 	own       ownTable
 	drained   uint64 // messages that had come when the socket was last empty
 
@@ -156,6 +160,7 @@ func (h *Handler) begin(msg []byte) error {
 		}
 	}
 	h.open, h.rows = true, false
+	h.xid, h.final, h.passed = b.XID, b.FinalLSN, h.passed[:0]
 	h.waiting, h.held = h.waiting[:0], 0
 	h.skip = h.w.Begin(b.XID, b.FinalLSN, b.CommitTime)
 	if h.skip {
@@ -170,6 +175,9 @@ func (h *Handler) commit(msg []byte) error {
 		return err
 	}
 	h.open = false
+	if h.opts.Marks != nil && (h.rows || h.skip) {
+		h.opts.Marks.committed(h.xid)
+	}
 	h.count.transactions.Add(1)
 	h.count.committed.Store(int64(c.CommitTime))
 	if h.skip {
@@ -179,6 +187,9 @@ func (h *Handler) commit(msg []byte) error {
 		return err
 	}
 	h.complete.Store(uint64(c.EndLSN))
+	for _, id := range h.passed {
+		h.opts.Marks.passed(id, Mark{Commit: h.final, End: c.EndLSN})
+	}
 	return nil
 }
 
@@ -296,9 +307,7 @@ func (h *Handler) message(msg []byte) error {
 	if err != nil {
 		return err
 	}
-	if m.Prefix == postgres.HeartbeatPrefix {
-		h.heartbeat(m.Content)
-	}
+	h.ours(m.Prefix, m.Content)
 	if !m.Transactional || !h.open || h.skip {
 		return nil
 	}
@@ -319,6 +328,18 @@ func (h *Handler) logical(prefix string, content []byte) error {
 		return h.release()
 	}
 	return nil
+}
+
+// ours looks at a message that Sequin may have sent itself.
+func (h *Handler) ours(prefix string, content []byte) {
+	switch prefix {
+	case postgres.HeartbeatPrefix:
+		h.heartbeat(content)
+	case postgres.WatermarkPrefix:
+		if mark, err := postgres.ParseWatermark(content); err == nil && h.open && h.opts.Marks != nil { // else another tool's idea of one
+			h.passed = append(h.passed, mark.ID)
+		}
+	}
 }
 
 func (h *Handler) heartbeat(content []byte) {

@@ -36,8 +36,6 @@ func (h *Handler) ownRow(row cdc.Tuple) error {
 	}
 	subject, _ := row.Column(h.own.subject)
 	content, _ := row.Column(h.own.content)
-	if string(subject.Text) == postgres.HeartbeatPrefix {
-		h.heartbeat(content.Text)
-	}
+	h.ours(string(subject.Text), content.Text)
 	return h.logical(string(subject.Text), content.Text)
 }

@@ -62,7 +62,7 @@ func (s *session) stream(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgCon
 	w := s.c.deps.Log.Writer(s.c.remembered.Epoch)
 	h := NewHandler(ctx, HandlerOptions{
 		Writer: w, Relations: s.catalog.relation, Logger: s.c.deps.Logger, Counters: &s.c.count,
-		Pass: s.pass,
+		Pass: s.pass, Marks: &s.c.marks,
 		Keepalive: func(_ cdc.LSN, reply bool) {
 			if reply {
 				signal(s.c.raise)

@@ -72,8 +72,8 @@ func DecodeReads(b []byte, first uint64) ([]cdc.Change, error) {
 	rows := make([]cdc.Change, c.count())
 	for i := range rows {
 		r := &rows[i]
-		r.Seq, r.Position, r.Op, r.CommitTime, r.Relation, r.Prefix = first+uint64(i), position, cdc.OpRead, at, relation, backfill //nolint:gosec // an index
-		r.Position.Index += uint32(i)                                                                                               //nolint:gosec // an index
+		r.Seq, r.Position, r.Op, r.CommitTime, r.Relation, r.Prefix = first+uint64(i), position, cdc.OpRead, at, relation, backfill
+		r.Position.Index += uint32(i)
 		r.TooBig = c.byte()&readTooBig != 0
 		r.Size = int(c.uvarint()) //nolint:gosec // written from an int
 		r.New = nonEmpty(c.bytes())

@@ -17,10 +17,13 @@ import (
 // HeartbeatPrefix is the prefix of heartbeats among logical messages, and their subject in the messages table.
 const HeartbeatPrefix = "sequin.heartbeat.1"
 
-// MessagesTable carries heartbeats on 12 and 13, where pgoutput has no logical messages.
+// WatermarkPrefix is the prefix of watermarks among logical messages, and their subject in the messages table.
+const WatermarkPrefix = "sequin.watermark.1"
+
+// MessagesTable carries heartbeats and watermarks on 12 and 13, where pgoutput has no logical messages.
 const MessagesTable = "public.sequin_logical_messages"
 
-// ErrNoMessagesTable reports that the server is 12 or 13 and the table for heartbeats is missing or not published.
+// ErrNoMessagesTable reports that the server is 12 or 13 and the table for messages is missing or not published.
 var ErrNoMessagesTable = errors.New("no published table for heartbeats")
 
 // Heartbeat is a message that we write so that it comes back through the slot.
@@ -51,18 +54,8 @@ type Querier interface {
 func EmitHeartbeat(ctx context.Context, conn Querier, slot, publication string) (Heartbeat, error) {
 	h := Heartbeat{ID: uuid.New(), EmittedAt: time.Now().UTC().Truncate(time.Microsecond), Version: "1.0"}
 	content, err := json.Marshal(h)
-	if err != nil {
-		return Heartbeat{}, fmt.Errorf("emit heartbeat: %w", err)
-	}
-	var version int
-	if err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int4`).Scan(&version); err != nil {
-		return Heartbeat{}, fmt.Errorf("emit heartbeat: %w", err)
-	}
-	if version < 140000 {
-		err = heartbeatRow(ctx, conn, slot, publication, content)
-	} else {
-		// Transactional messages take their place among the commits, and count as progress on every version.
-		_, err = conn.Exec(ctx, `select pg_logical_emit_message(true, $1::text, $2::text)`, HeartbeatPrefix, string(content))
+	if err == nil {
+		err = emit(ctx, conn, slot, publication, HeartbeatPrefix, content)
 	}
 	if err != nil {
 		return Heartbeat{}, fmt.Errorf("emit heartbeat: %w", err)
@@ -70,7 +63,49 @@ func EmitHeartbeat(ctx context.Context, conn Querier, slot, publication string) 
 	return h, nil
 }
 
-func heartbeatRow(ctx context.Context, conn Querier, slot, publication string, content []byte) error {
+// Watermark is a message that marks a place in the WAL: what committed before it was written comes before it through the slot.
+type Watermark struct {
+	ID   string `json:"id"`
+	Slot string `json:"slot"` // whose stream waits for it
+}
+
+// ParseWatermark reads the content of a watermark.
+func ParseWatermark(content []byte) (Watermark, error) {
+	var w Watermark
+	if err := json.Unmarshal(content, &w); err != nil {
+		return Watermark{}, fmt.Errorf("parse watermark: %w", err)
+	}
+	return w, nil
+}
+
+// EmitWatermark writes a watermark, in the way and with the errors of EmitHeartbeat.
+func EmitWatermark(ctx context.Context, conn Querier, slot, publication, id string) error {
+	content, err := json.Marshal(Watermark{ID: id, Slot: slot})
+	if err == nil {
+		err = emit(ctx, conn, slot, publication, WatermarkPrefix, content)
+	}
+	if err != nil {
+		return fmt.Errorf("emit watermark: %w", err)
+	}
+	return nil
+}
+
+// emit writes a logical message, or what stands for one.
+func emit(ctx context.Context, conn Querier, slot, publication, prefix string, content []byte) error {
+	var version int
+	if err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int4`).Scan(&version); err != nil {
+		return err
+	}
+	if version < 140000 {
+		return messageRow(ctx, conn, slot, publication, prefix, content)
+	}
+	// Transactional messages take their place among the commits, and count as progress on every version. Nobody needs them on a standby.
+	_, err := conn.Exec(ctx, `select set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, $1::text, $2::text)`,
+		prefix, string(content))
+	return err
+}
+
+func messageRow(ctx context.Context, conn Querier, slot, publication, prefix string, content []byte) error {
 	var exists, published bool
 	err := conn.QueryRow(ctx, `
 		select to_regclass($1) is not null, exists (select from pg_publication_tables
@@ -83,8 +118,9 @@ func heartbeatRow(ctx context.Context, conn Querier, slot, publication string, c
 		return noMessagesTable(publication, exists)
 	}
 	_, err = conn.Exec(ctx, `
-		insert into public.sequin_logical_messages (slot_id, subject, content) values ($1, $2, $3::text::jsonb)
-		on conflict (slot_id, subject) do update set content = excluded.content, updated_at = now()`, slot, HeartbeatPrefix, string(content))
+		with local as (select set_config('synchronous_commit', 'local', true))
+		insert into public.sequin_logical_messages (slot_id, subject, content) select $1, $2, $3::text::jsonb from local
+		on conflict (slot_id, subject) do update set content = excluded.content, updated_at = now()`, slot, prefix, string(content))
 	return err
 }
 
