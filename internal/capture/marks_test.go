@@ -93,7 +93,8 @@ func held(t *testing.T, r *rig) {
 	ended := make(chan error, 1)
 	t.Cleanup(func() {
 		cancel()
-		_ = <-ended
+		cancelled := <-ended
+		require.Error(t, cancelled)
 		_ = conn.Close(context.WithoutCancel(t.Context()))
 	})
 	for n, waits := 1, false; !waits; n++ {

@@ -62,7 +62,7 @@ func (c *Consumer) durably() *batch {
 
 func (c *Consumer) unwritten() bool {
 	b := c.batch
-	return len(b.first)+len(b.puts)+len(b.gone)+len(c.thinLeases) > 0 || c.done.changed() || c.placeChanged || c.done.cursor != c.place.cursor
+	return len(b.first)+len(b.puts)+len(b.gone)+len(c.thinLeases) > 0 || c.done.changed() || c.placeChanged || c.done.cursor != c.place.cursor || c.laneUnwritten()
 }
 
 // progress writes soon what nobody waits for.
@@ -112,6 +112,7 @@ func (c *Consumer) seal() (*batch, []engine.Op) {
 	if c.done.cursor != c.place.cursor || c.placeChanged {
 		ops = append(ops, c.sealCursor())
 	}
+	ops = append(ops, c.sealLane(b)...)
 	for key := range b.gone {
 		ops = append(ops, engine.Delete(key))
 	}
@@ -169,7 +170,7 @@ func (c *Consumer) awaitBatch(ctx context.Context) bool {
 func (c *Consumer) writeBatch(ctx context.Context) error {
 	c.mu.Lock()
 	b, ops := c.seal()
-	place := c.place
+	place, needed := c.place, c.lane.needed()
 	c.mu.Unlock()
 	again := backoff.Schedule{Base: 50 * time.Millisecond, Cap: 2 * time.Second}
 	var err error
@@ -202,6 +203,10 @@ func (c *Consumer) writeBatch(ctx context.Context) error {
 	if err == nil {
 		c.durable, c.durablyDisabled = place.pin(), place.disabled
 		c.uncommitted -= b.settled
+		if c.lane.trim < needed {
+			c.lane.trim = needed
+			wake(c.laneWake)
+		}
 	}
 	close(b.written)
 	return err

@@ -67,6 +67,8 @@ type Deps struct {
 	Encode func(*cdc.Change) ([]byte, error)
 	// Codec keeps single messages in the state store; nil if the log is never to let go of what is not done.
 	Codec Codec
+	// Lane keeps the rows of backfills; nil for a consumer that takes none.
+	Lane *Lane
 	// Rand spreads retries; nil for a random seed. It is used under the consumer's lock.
 	Rand *rand.Rand
 }

@@ -20,7 +20,7 @@ import (
 //
 // One mutex guards the window; nothing that waits or touches storage happens under it. Three goroutines of Run work on it: the scan brings
 // messages in from the log, the commit writes what has become of them, and the clock ends leases and waits. A fourth, the undertaker, makes
-// dead letters. Work on dead letters holds deadMu, which is taken before mu.
+// dead letters, and a fifth gives back the room of rows that backfills have read. Work on dead letters holds deadMu, which is taken before mu.
 type Consumer struct {
 	log    *strayLog
 	state  engine.State
@@ -35,9 +35,11 @@ type Consumer struct {
 	timerWake  chan struct{} // there is an earlier deadline
 	commitWake chan struct{} // the batch is due earlier
 	buryWake   chan struct{} // there is a burial, or room for one
+	laneWake   chan struct{} // rows of backfills need their room no more
 	stopped    chan struct{} // closed when Run has ended
 
-	deadMu sync.Mutex // serializes changes to the dead letters
+	deadMu   sync.Mutex    // serializes changes to the dead letters
+	offering chan struct{} // holds one token while rows are offered, which takes turns
 
 	mu   sync.Mutex
 	cfg  Config
@@ -52,6 +54,8 @@ type Consumer struct {
 	done  *doneSet
 	next  uint64 // the scan's frontier: everything below was scanned
 	epoch uint64 // rises when the window is set up anew, so that the scan notices
+
+	lane *lane
 
 	entries    map[uint64]*entry
 	redrives   map[uint64]*entry
@@ -130,9 +134,11 @@ func Open(ctx context.Context, deps Deps, cfg Config) (*Consumer, error) {
 		logger: deps.Logger.With("consumer", cfg.Name),
 		keys:   newKeys(cfg.ID), tag: consumerTag(cfg.ID), limits: defaultBounds(), effort: defaultEffort(),
 		scanWake: make(chan struct{}, 1), timerWake: make(chan struct{}, 1), commitWake: make(chan struct{}, 1),
-		buryWake: make(chan struct{}, 1), stopped: make(chan struct{}),
+		buryWake: make(chan struct{}, 1), laneWake: make(chan struct{}, 1), offering: make(chan struct{}, 1), stopped: make(chan struct{}),
 		redrives: map[uint64]*entry{}, leases: map[uint64]*lease{}, thinLeases: map[*lease]struct{}{}, batch: newBatch(),
 	}
+	c.lane = newLane(deps)
+	c.log.lane = &c.lane.store
 	c.clearWindow()
 	c.entries = map[uint64]*entry{}
 	if err := c.load(ctx); err != nil {
@@ -162,6 +168,7 @@ func (c *Consumer) clearWindow() {
 	c.spareEntries, c.spareGroups = nil, nil
 	c.ready = readyQueue{}
 	c.readyN, c.waiting, c.blockedGroups, c.backlogBytes = 0, 0, 0, 0
+	c.lane.restart()
 	c.epoch++
 }
 
@@ -172,7 +179,8 @@ func (c *Consumer) rescan() {
 		if e.state == retrying {
 			c.quiet(e)
 		}
-		if c.done.has(seq) { // acknowledged while it waited for its groups
+		e.slow = false
+		if c.isDone(seq) { // acknowledged while it waited for its groups
 			c.forget(&entry{seq: seq, stored: e.stored})
 			continue
 		}
@@ -202,7 +210,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg errgroup.Group
-	for _, f := range []func(context.Context){c.scan, c.keepTime, c.undertake} {
+	for _, f := range []func(context.Context){c.scan, c.keepTime, c.undertake, c.keepLane} {
 		wg.Go(func() error {
 			f(work)
 			return nil

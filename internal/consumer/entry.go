@@ -29,6 +29,7 @@ type entry struct {
 	arrived  uint8 // of a change of key: how many of its groups it heads
 	fence    bool
 	stored   bool // has a msg record
+	slow     bool // ready in the lane's queue
 	stale    bool // the ready queue may still point here although it left that state: not to be reused
 }
 

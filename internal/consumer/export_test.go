@@ -47,7 +47,7 @@ func (c *Consumer) Books() string {
 			if e.seq != seq {
 				return fmt.Sprintf("entry of %d is of %d", seq, e.seq)
 			}
-			if c.done.has(seq) && e.redrive == nil && e.state != held {
+			if c.isDone(seq) && e.redrive == nil && e.state != held {
 				return fmt.Sprintf("message %d is done, and in state %d", seq, e.state)
 			}
 			if e.g2 != nil && e.arrived < 2 {
@@ -74,7 +74,7 @@ func (c *Consumer) Books() string {
 	for _, l := range c.leases {
 		leased -= l.left
 	}
-	got := [...]int{inFlightN, readyN, retryN, waiting, bytes, blocked, 0}
+	got := [...]int{inFlightN, readyN - c.lane.readyN, retryN, waiting, bytes, blocked, 0}
 	want := [...]int{c.inFlightN, c.readyN, c.retryN, c.waiting, c.backlogBytes, c.blockedGroups, leased}
 	if got != want {
 		return fmt.Sprintf("counted (in flight, ready, retrying, waiting, bytes, blocked, leases) %v, the books say %v", got, want)

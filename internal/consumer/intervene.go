@@ -310,7 +310,7 @@ func (c *Consumer) notThere(ctx context.Context, seq uint64) MissingReason {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if seq > 0 && c.done.has(seq) {
+	if seq > 0 && c.isDone(seq) {
 		return MissingDone
 	}
 	return MissingNotFound

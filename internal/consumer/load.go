@@ -26,7 +26,7 @@ func (c *Consumer) load(ctx context.Context) error {
 		}
 	}
 	c.done, c.writtenGeneration = newDoneSet(c.place.cursor), c.place.generation
-	for _, step := range []func(context.Context) error{c.loadDone, c.loadStrays, c.loadFailures, c.loadDead, c.loadBurials, c.loadLeases, c.loadGaps} {
+	for _, step := range []func(context.Context) error{c.loadDone, c.loadLane, c.loadStrays, c.loadFailures, c.loadDead, c.loadBurials, c.loadLeases, c.loadGaps} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (c *Consumer) loadDone(ctx context.Context) error {
 func (c *Consumer) loadFailures(ctx context.Context) error {
 	return c.each(ctx, dirMsg, func(seq uint64, value []byte) (bool, error) {
 		generation, m, err := decodeMsg(value)
-		if err != nil || generation != c.place.generation || c.done.has(seq) {
+		if err != nil || generation != c.place.generation || c.isDone(seq) {
 			return false, err
 		}
 		c.entries[seq] = &entry{seq: seq, attempts: m.attempts, next: m.next, stored: true}
@@ -195,7 +195,7 @@ func (c *Consumer) loadLeases(ctx context.Context) error {
 func (c *Consumer) loadLeased(l *lease, it leaseItem) {
 	e := c.redrives[it.seq]
 	if e == nil {
-		if c.done.has(it.seq) {
+		if c.isDone(it.seq) {
 			return
 		}
 		if e = c.entries[it.seq]; e == nil {

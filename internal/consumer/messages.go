@@ -112,7 +112,7 @@ func (c *Consumer) Message(ctx context.Context, name string) (Message, error) {
 	}
 	s := c.survey(MessageFilter{})
 	var seen *sighting
-	if c.config().Status != Disabled {
+	if c.config().Status != Disabled && c.holds(seq) {
 		if _, err := s.step(ctx, seq, seq, func(sg *sighting) bool { seen = sg; return true }); err != nil {
 			return Message{}, err
 		}
@@ -129,6 +129,13 @@ func (c *Consumer) Message(ctx context.Context, name string) (Message, error) {
 		return Message{}, c.noMessage(seq)
 	}
 	return c.messageOfDead(&d), err
+}
+
+// holds reports whether a number is of the log, or of a row in the lane that is not done.
+func (c *Consumer) holds(seq uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return seq < laneBase || (seq-laneBase < c.lane.next && !c.isDone(seq))
 }
 
 // named is the seq of a message that is named by its seq or its ack id.
@@ -163,9 +170,9 @@ func (c *Consumer) noMessage(seq uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case seq == 0 || seq > end:
+	case seq == 0 || (seq > end && seq < laneBase) || (seq >= laneBase && seq-laneBase >= c.lane.next):
 		return errNoMessage("the change log has the entries up to %d", end)
-	case c.done.has(seq):
+	case c.isDone(seq):
 		return errNoMessage("message %d is done: delivered, discarded or filtered out", seq)
 	case c.cfg.Status == Disabled:
 		return errNoMessage("the sink is disabled and keeps nothing")

@@ -115,7 +115,7 @@ func (c *Consumer) Ack(ctx context.Context, ids []string) error {
 		if !c.known(id) {
 			continue
 		}
-		if id.Seq >= c.next && !c.done.has(id.Seq) && len(c.done.pages) >= c.limits.pages {
+		if id.Seq >= c.next && id.Seq < laneBase && !c.done.has(id.Seq) && len(c.done.pages) >= c.limits.pages {
 			c.mu.Unlock()
 			return problem.New("too_far_ahead", "message %d is too far ahead of the oldest unacknowledged one", id.Seq).
 				WithHint("acknowledge older messages first")
@@ -146,7 +146,13 @@ func parseAckIDs(ids []string) ([]AckID, error) {
 
 // known reports whether the id can be of a message of this consumer and generation. Called with c.mu held.
 func (c *Consumer) known(id AckID) bool {
-	return id.Consumer == c.tag && id.Generation == c.place.generation && id.Seq > 0 && (id.Seq < c.next || id.Seq <= c.log.End().Seq)
+	if id.Consumer != c.tag || id.Generation != c.place.generation || id.Seq == 0 {
+		return false
+	}
+	if id.Seq >= laneBase {
+		return id.Seq-laneBase < c.lane.next
+	}
+	return id.Seq < c.next || id.Seq <= c.log.End().Seq
 }
 
 // leased is the entry of a message that is leased, or nil. Called with c.mu held.

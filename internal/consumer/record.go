@@ -26,8 +26,10 @@ import (
 //	deadstat        count and bytes of the dead letters
 //	redrive/<seq>   a dead letter that is being delivered again: failed attempts since
 //	gap/<seq>       messages that were given up or lost (JSON), by the first of them
+//	lane            the number below which all rows of backfills are done; lanedone/ and lanespread/ are bits as above, without a generation
+//	lane/<n>        a page of rows that a backfill read, from row n on: its last row, its place in the log, its size, the backfill
 //
-// One Apply writes, in this order: dead letters and gaps, leases and failures, done bits, the cursor, deletions. So after a crash that kept
+// One Apply writes, in this order: dead letters, gaps and pages of rows, leases and failures, done bits, the cursor, deletions. So after a crash that kept
 // only its beginning, a message is never done without its dead letter, an acknowledgement is at worst not there (and was not answered), and
 // what was not deleted is recognised as void: a lease's message whose attempt is over has a msg record with that number of attempts or a
 // done bit.
@@ -52,6 +54,11 @@ const (
 	dirRedrive  = "redrive/"
 	dirGap      = "gap/"
 	dirStray    = "stray/"
+
+	keyLane       = "lane"
+	dirLane       = "lane/"
+	dirLaneDone   = "lanedone/"
+	dirLaneSpread = "lanespread/"
 )
 
 func (k keys) name(s string) string { return k.prefix + s }

@@ -48,11 +48,17 @@ func (c *Consumer) scan(ctx context.Context) {
 		c.mu.Lock()
 		t := c.nextRefeed()
 		at, epoch, ok := c.frontier()
+		var rows *lanePage
+		if c.cfg.Status != Disabled {
+			rows = c.lane.due(c.next)
+		}
 		c.mu.Unlock()
 		var err error
 		switch {
 		case t != nil:
 			err = s.refeed(ctx, t)
+		case rows != nil:
+			err = s.page(ctx, rows, epoch)
 		case ok:
 			err = s.forward(ctx, at, epoch)
 		default:
@@ -93,7 +99,7 @@ func pause(ctx context.Context, a, b <-chan struct{}, d time.Duration) {
 func (c *Consumer) frontier() (at, epoch uint64, ok bool) {
 	c.scanWaits = c.cfg.Status == Disabled || c.bound() != ""
 	if c.scanWaits {
-		return 0, 0, false
+		return 0, c.epoch, false
 	}
 	c.next = c.done.skip(c.next)
 	return c.next, c.epoch, true
@@ -176,8 +182,8 @@ func (s *scanner) admit(changes []cdc.Change, epoch uint64) (more bool, err erro
 	}
 	for i := range s.marks {
 		m := &s.marks[i]
-		if m.seq < c.next {
-			return false, nil // somebody moved the frontier
+		if m.seq < c.next || m.seq > c.lane.stop {
+			return false, nil // somebody moved the frontier, or rows come first
 		}
 		if i&15 == 0 && c.bound() != "" {
 			c.dispatch()
@@ -302,7 +308,7 @@ func (s *scanner) refeed(ctx context.Context, t *table) error {
 	for _, m := range s.marks {
 		c.unwait(&t.wait)
 		switch {
-		case c.done.has(m.seq):
+		case c.isDone(m.seq):
 		case m.fate == fateLost:
 			c.recordGap(GapRecord{From: m.seq, To: m.seq, Reason: GapLost, Count: 1})
 			c.complete(m.seq)

@@ -88,7 +88,7 @@ func (c *Consumer) Stats() Stats {
 	n := &c.stats
 	s := Stats{
 		Status: c.cfg.Status, Generation: c.place.generation, Cursor: c.done.cursor, Frontier: c.next, EndSeq: end.Seq,
-		Ready: c.readyN, InFlight: c.inFlightN, WaitingRetry: c.retryN, Waiting: c.waiting, BlockedGroups: c.blockedGroups, Receiving: c.receiving,
+		Ready: c.readyN + c.lane.readyN, InFlight: c.inFlightN, WaitingRetry: c.retryN, Waiting: c.waiting, BlockedGroups: c.blockedGroups, Receiving: c.receiving,
 		DeadLetters: c.deadCount, DeadLetterBytes: c.deadBytes, OldestDead: c.deadOldest, Redriving: len(c.redrives),
 		Gaps: c.gaps, LastGap: c.lastGap, Stopped: c.stopReason, Bounded: c.bound(),
 		StateError: errorText(n.stateErr), LogError: errorText(n.logErr), WhereError: n.whereErr,

@@ -106,6 +106,7 @@ func (c *Consumer) loadStrays(ctx context.Context) error {
 // strayLog is a change log together with what was copied out of it. It is safe for concurrent use.
 type strayLog struct {
 	Log
+	lane  *laneStore
 	codec Codec
 	state engine.State
 	keys  keys
@@ -120,8 +121,12 @@ func newStrayLog(deps Deps, id string) *strayLog {
 	return &strayLog{Log: deps.Log, codec: deps.Codec, state: deps.State, keys: newKeys(id), sizes: map[uint64]int{}}
 }
 
-// Segment is the log's, and where the log has nothing any more, the next message that was copied.
+// Segment is the log's, and where the log has nothing any more, the next message that was copied. Numbers of rows that backfills have read are
+// those of the lane.
 func (l *strayLog) Segment(ctx context.Context, seq uint64) (first, last uint64, changes []cdc.Change, err error) {
+	if seq >= laneBase {
+		return l.lane.segment(ctx, seq)
+	}
 	first, last, changes, err = l.Log.Segment(ctx, seq)
 	if err == nil && first <= seq {
 		return first, last, changes, nil

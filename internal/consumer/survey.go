@@ -296,16 +296,16 @@ func (c *Consumer) blockedBy(it *item, e *entry) uint64 {
 		return 0
 	}
 	m := it.mark
-	if t := c.tables[m.oid]; t != nil && t.fence != nil && t.fence.seq < it.seq {
+	if t := c.tables[m.oid]; t != nil && t.fence != nil && goesBefore(t.fence.seq, t.fence.seq, c.order(it.seq), it.seq) {
 		return t.fence.seq
 	}
 	if m.fate != fateGroup && m.fate != fatePair {
 		return 0
 	}
-	if g := c.groups[groupKey{oid: m.oid, hash: m.a}]; g != nil && g.head.seq < it.seq {
+	if g := c.groups[groupKey{oid: m.oid, hash: m.a}]; g != nil && goesBefore(c.order(g.head.seq), g.head.seq, c.order(it.seq), it.seq) {
 		return g.head.seq
 	}
-	if g := c.groups[groupKey{oid: m.oid, hash: m.b}]; m.fate == fatePair && g != nil && g.head.seq < it.seq {
+	if g := c.groups[groupKey{oid: m.oid, hash: m.b}]; m.fate == fatePair && g != nil && goesBefore(c.order(g.head.seq), g.head.seq, c.order(it.seq), it.seq) {
 		return g.head.seq
 	}
 	return 0

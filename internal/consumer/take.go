@@ -11,6 +11,7 @@ import (
 // pick is a message on its way to a worker: a copy, for use without the lock.
 type pick struct {
 	seq     uint64
+	order   uint64 // where it belongs among the others
 	attempt int
 	redrive *redrive
 }
@@ -100,7 +101,7 @@ func (c *Consumer) linger(ctx context.Context, o TakeOptions, picks []pick) ([]p
 
 func sortPicks(picks []pick) {
 	slices.SortFunc(picks, func(a, b pick) int {
-		if a.seq < b.seq {
+		if goesBefore(a.order, a.seq, b.order, b.seq) {
 			return -1
 		}
 		return 1
@@ -180,21 +181,20 @@ func (c *Consumer) dispatch() {
 
 // pick puts up to limit messages in flight, lowest first.
 func (c *Consumer) pick(limit int, same bool) []pick {
-	if c.readyN == 0 || c.cfg.Status != Active || c.stopReason != "" {
+	if c.readyN+c.lane.readyN == 0 || c.cfg.Status != Active || c.stopReason != "" {
 		return nil
 	}
 	limit = min(limit, c.cfg.MaxAckPending-c.inFlightN-c.retryN)
 	if limit <= 0 {
 		return nil
 	}
-	picks := make([]pick, 0, min(limit, c.readyN))
+	picks := make([]pick, 0, min(limit, c.readyN+c.lane.readyN))
 	sorted := true
 	for len(picks) < limit {
-		e := c.ready.pop()
+		e := c.popReady()
 		if e == nil {
 			break
 		}
-		c.readyN--
 		picks = append(picks, c.start(e))
 		if same && e.g != nil && e.g2 == nil {
 			before := len(picks)
@@ -209,6 +209,23 @@ func (c *Consumer) pick(limit int, same bool) []pick {
 		c.wakeScan()
 	}
 	return picks
+}
+
+// popReady takes what goes next: the messages of the log before the rows of backfills.
+func (c *Consumer) popReady() *entry {
+	e := c.ready.pop()
+	if e == nil {
+		e = c.lane.ready.pop()
+	}
+	switch {
+	case e == nil:
+	case e.slow:
+		c.lane.readyN--
+		e.slow = false
+	default:
+		c.readyN--
+	}
+	return e
 }
 
 // pickBehind adds what follows the head of a group, in order, to a batch that may carry several of a group.
@@ -241,7 +258,7 @@ func (c *Consumer) start(e *entry) pick {
 	if e.attempts > 0 {
 		c.stats.redelivered++
 	}
-	return pick{seq: e.seq, attempt: e.attempts + 1, redrive: e.redrive}
+	return pick{seq: e.seq, order: c.order(e.seq), attempt: e.attempts + 1, redrive: e.redrive}
 }
 
 // flying is the entry of a message that is still in the flight it was picked for.

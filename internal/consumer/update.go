@@ -82,6 +82,7 @@ func sameSet(a, b []string) bool {
 // setDisabled lets go of the log. Called with c.mu held, as resume.
 func (c *Consumer) setDisabled() {
 	c.place.disabled, c.placeChanged = true, true
+	c.dropLane()
 	c.progress()
 }
 

@@ -26,6 +26,8 @@ func (c *Consumer) admit(m mark, refeed bool) {
 		t.fence, t.blocked = e, true
 		if t.live == 1 {
 			c.activate(e)
+		} else {
+			c.hurryTable(t)
 		}
 	case fateOversize:
 		e := c.entry(m.seq)
@@ -128,6 +130,9 @@ func (c *Consumer) follow(g *group, seq uint64) {
 		c.blockedGroups++
 	}
 	c.wait(&g.tail, seq)
+	if seq < laneBase {
+		c.hurry(g.head)
+	}
 }
 
 func (c *Consumer) wait(b *backlog, seq uint64) {
@@ -190,6 +195,12 @@ func (c *Consumer) exhausted(e *entry) bool {
 
 func (c *Consumer) makeReady(e *entry) {
 	e.state = ready
+	if e.seq >= laneBase && (e.g == nil || e.g.tail.n == 0) && e.redrive == nil {
+		e.slow = true
+		c.lane.readyN++
+		c.lane.ready.push(e)
+		return
+	}
 	c.readyN++
 	c.ready.push(e)
 }
@@ -216,8 +227,12 @@ func (c *Consumer) stopTimer(t *timer) {
 func (c *Consumer) quiet(e *entry) {
 	switch e.state {
 	case ready:
-		c.readyN--
-		e.stale = true
+		if e.slow {
+			c.lane.readyN--
+		} else {
+			c.readyN--
+		}
+		e.slow, e.stale = false, true
 	case inFlight:
 		c.inFlightN--
 	case retrying:
@@ -241,10 +256,10 @@ func (c *Consumer) complete(seq uint64) bool {
 
 // finish is complete for a message that is no dead letter.
 func (c *Consumer) finish(seq uint64) bool {
-	if c.done.has(seq) {
+	if c.isDone(seq) {
 		return false
 	}
-	c.done.set(seq, true)
+	c.setDone(seq, true)
 	if c.log.drop(seq) {
 		c.batch.delete(c.keys.number(dirStray, seq))
 	}
@@ -383,7 +398,7 @@ func (c *Consumer) nextOf(g *group) *entry {
 		c.blockedGroups--
 	}
 	e := c.entries[seq]
-	done := c.done.has(seq)
+	done := c.isDone(seq)
 	if e != nil && e.g2 != nil {
 		if !done {
 			return e
@@ -467,8 +482,9 @@ func (c *Consumer) recallLater(e *entry) {
 	if e.g == nil || e.g2 != nil {
 		return
 	}
+	at := c.order(e.seq)
 	for _, x := range e.g.extra {
-		if x.seq > e.seq && x.state == inFlight {
+		if x.state == inFlight && goesBefore(at, e.seq, c.order(x.seq), x.seq) {
 			c.thinned(x.lease)
 			c.quiet(x)
 		}
