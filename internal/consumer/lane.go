@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 
 	"github.com/sequinstream/sequin/internal/cdc"
@@ -64,7 +65,9 @@ type lane struct {
 	cursor uint64      // of done, as written or being written
 	stop   uint64      // the place of the first page that is not whole: the scan does not pass it; MaxUint64 for none
 	moved  chan struct{}
-	trim   uint64 // blocks before this number are not needed any more, durably
+	// progress is how far backfills have read, by id, in their own words.
+	progress map[string][]byte
+	trim     uint64 // blocks before this number are not needed any more, durably
 
 	ready  readyQueue
 	readyN int
@@ -73,6 +76,7 @@ type lane struct {
 func newLane(deps Deps) *lane {
 	return &lane{
 		store: laneStore{lane: deps.Lane}, done: newDoneSet(1), next: 1, cursor: 1, stop: math.MaxUint64, moved: make(chan struct{}),
+		progress: map[string][]byte{},
 	}
 }
 
@@ -285,6 +289,27 @@ func (c *Consumer) loadLane(ctx context.Context) error {
 	}
 	l.next = max(l.next, l.done.cursor)
 	l.settle()
+	return c.loadProgress(ctx)
+}
+
+// loadProgress reads how far backfills have got, and takes back what a page would have told that was lost.
+func (c *Consumer) loadProgress(ctx context.Context) error {
+	prefix := c.keys.name(dirProgress)
+	for entry, err := range c.state.List(ctx, prefix) {
+		if err != nil {
+			return fmt.Errorf("read %s: %w", prefix, err)
+		}
+		r := newReader(entry.Value)
+		first, n := r.uint(), r.uint()
+		if r.err != nil || n > uint64(len(r.b)) {
+			return fmt.Errorf("read %s: %w", entry.Key, errRecord)
+		}
+		known := r.b[n:]
+		if first >= c.lane.next {
+			known = r.b[:n]
+		}
+		c.lane.progress[strings.TrimPrefix(entry.Key, prefix)] = slices.Clone(known)
+	}
 	return nil
 }
 

@@ -199,3 +199,50 @@ func TestRowsWithoutAKey(t *testing.T) {
 		require.Equal(t, 1, offer(t, c, p).Superseded, "of two that are alike one is gone")
 	})
 }
+
+// How far a backfill has read is known together with its page, or not at all, wherever a crash cuts the writes.
+func TestProgressIsKeptWithItsPage(t *testing.T) {
+	t.Parallel()
+	for budget := range 8 {
+		synctest.Test(t, func(t *testing.T) {
+			log, rel, state, blocks := newLog(), table(7, "orders"), newState(), newBlocks()
+			c := startLane(t, log, state, blocks, pushConfig())
+			page := func(text string, low, high int) consumer.ReadPage {
+				p := rowsOf(log, rel, "b1", low, high)
+				p.Progress = []byte(text)
+				return p
+			}
+			offer(t, c, page("one", 0, 10))
+			state.mu.Lock()
+			state.budget = budget
+			state.mu.Unlock()
+			_, err := c.Offer(t.Context(), page("two", 10, 20))
+			if err == nil {
+				_, err = c.Offer(t.Context(), page("three", 20, 20))
+			}
+			for err == nil {
+				var ds []*consumer.Delivery
+				if ds, err = c.Take(t.Context(), consumer.TakeOptions{Max: 1}); err == nil {
+					err = c.Settle(t.Context(), []consumer.Result{{Delivery: ds[0], Outcome: consumer.Done}})
+				}
+				time.Sleep(time.Second)
+			}
+			require.Error(t, <-c.done)
+			c.over = true
+			c = startLane(t, log, state.survivor(), blocks, pushConfig())
+			require.Empty(t, c.Books())
+			rows, _ := c.Outstanding("b1")
+			switch string(c.Progress("b1")) {
+			case "one":
+				require.EqualValues(t, 10, rows)
+			case "two", "three":
+				require.EqualValues(t, 20, rows)
+			default:
+				t.Fatalf("progress is %q", c.Progress("b1"))
+			}
+			require.NoError(t, c.Forget(t.Context(), "b1"))
+			require.Empty(t, c.Progress("b1"))
+			require.Empty(t, state.keys("laneprogress/"))
+		})
+	}
+}

@@ -25,6 +25,8 @@ type ReadPage struct {
 	Since uint64
 	// Sees tells whether the snapshot sees what a transaction did that has committed.
 	Sees func(xid uint32) bool
+	// Progress is how far the backfill has read with this page, in its own words. It is kept together with the page.
+	Progress []byte
 	// Unseen are the transactions whose changes had come when the snapshot was taken and that it does not see.
 	Unseen []uint32
 }
@@ -95,13 +97,15 @@ func (c *Consumer) placePage(p *ReadPage, o Offered, after uint64) (wait *batch,
 		return nil, false, ErrDisabled
 	case c.next > after+1:
 		return nil, false, nil
-	case o.Rows == 0:
-		return nil, true, nil
+	}
+	first := c.lane.next
+	c.noteProgress(p, first, o.Rows > 0)
+	if o.Rows == 0 {
+		return c.durably(), true, nil
 	}
 	if n := len(c.lane.pages); n > 0 {
 		after = max(after, c.lane.pages[n-1].after)
 	}
-	first := c.lane.next
 	page := &lanePage{first: first, last: first + uint64(o.Rows) - 1, after: after, backfill: p.Backfill, bytes: o.Bytes, admitted: first} //nolint:gosec // a page is small
 	c.lane.next = page.last + 1
 	c.lane.pages = append(c.lane.pages, page)
@@ -109,6 +113,41 @@ func (c *Consumer) placePage(p *ReadPage, o Offered, after uint64) (wait *batch,
 	c.batch.putFirst(c.keys.number(dirLane, first), page.encode())
 	wake(c.scanWake)
 	return c.durably(), true, nil
+}
+
+// noteProgress writes how far a backfill has read, in front of the page that it is about. Called with c.mu held.
+func (c *Consumer) noteProgress(p *ReadPage, first uint64, rows bool) {
+	if len(p.Progress) == 0 {
+		return
+	}
+	if !rows {
+		first = 0
+	}
+	before := c.lane.progress[p.Backfill]
+	value := append(appendUints(nil, recordVersion, first, uint64(len(before))), before...)
+	c.batch.putFirst(c.keys.name(dirProgress+p.Backfill), append(value, p.Progress...))
+	c.lane.progress[p.Backfill] = slices.Clone(p.Progress)
+}
+
+// Progress is what the last page of a backfill said of how far it has read; nil before the first.
+func (c *Consumer) Progress(backfill string) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.lane.progress[backfill])
+}
+
+// Forget drops what is known of a backfill that is over. Its rows stay in the lane.
+func (c *Consumer) Forget(ctx context.Context, backfill string) error {
+	c.mu.Lock()
+	if c.isStopped() {
+		c.mu.Unlock()
+		return ErrStopped
+	}
+	delete(c.lane.progress, backfill)
+	c.batch.delete(c.keys.name(dirProgress + backfill))
+	wait := c.durably()
+	c.mu.Unlock()
+	return c.await(ctx, wait)
 }
 
 // awaitRoom waits while the lane is full.

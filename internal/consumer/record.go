@@ -27,6 +27,8 @@ import (
 //	redrive/<seq>   a dead letter that is being delivered again: failed attempts since
 //	gap/<seq>       messages that were given up or lost (JSON), by the first of them
 //	lane            the number below which all rows of backfills are done; lanedone/ and lanespread/ are bits as above, without a generation
+//	laneprogress/<backfill> how far a backfill has read: a page's first row (0 for a page that was empty), what was known before it, what with it.
+//	                It is written just before its page: a number that no page has says that the page was lost, and what was known before counts.
 //	lane/<n>        a page of rows that a backfill read, from row n on: its last row, its place in the log, its size, the backfill
 //
 // One Apply writes, in this order: dead letters, gaps and pages of rows, leases and failures, done bits, the cursor, deletions. So after a crash that kept
@@ -59,6 +61,7 @@ const (
 	dirLane       = "lane/"
 	dirLaneDone   = "lanedone/"
 	dirLaneSpread = "lanespread/"
+	dirProgress   = "laneprogress/"
 )
 
 func (k keys) name(s string) string { return k.prefix + s }
