@@ -37,6 +37,7 @@ type Deps struct {
 	Control   *control.Plane // nil: streams and dead letters only
 	Runtime   Runtime
 	Functions Functions
+	Backfills Backfills
 	SignIns   *auth.Throttle             // slows down the guessing of passwords
 	SetupLink func(secret string) string // where the first owner is made
 }
@@ -82,6 +83,7 @@ type API struct {
 	control   *control.Plane
 	runtime   Runtime
 	functions Functions
+	backfills Backfills
 	signIns   *auth.Throttle
 	signingIn chan struct{} // a place for each password that is being checked
 	unknown   *auth.Throttle
@@ -97,7 +99,7 @@ type API struct {
 func New(deps Deps) *API {
 	a := &API{
 		streams: deps.Streams, sinks: deps.Sinks, noted: deps.Audit, auth: deps.Auth, logger: deps.Logger, limits: deps.Limits.withDefaults(), docs: deps.DocsURL,
-		control: deps.Control, runtime: deps.Runtime, functions: deps.Functions, signIns: deps.SignIns, setupLink: deps.SetupLink,
+		control: deps.Control, runtime: deps.Runtime, functions: deps.Functions, backfills: deps.Backfills, signIns: deps.SignIns, setupLink: deps.SetupLink,
 		signingIn: make(chan struct{}, signInsAtOnce), unknown: auth.NewThrottle(unknownTokens, unknownWindow), draining: make(chan struct{}),
 	}
 	if a.docs == "" {

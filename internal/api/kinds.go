@@ -12,20 +12,25 @@ import (
 	"github.com/sequinstream/sequin/internal/resource"
 )
 
-// sinkKind are the sinks. Their health is known only while they run; backfills there are none of yet.
+// sinkKind are the sinks. Their health is known only while they run.
 func sinkKind() *kind[resource.Sink] {
 	return &kind[resource.Sink]{
 		name: control.KindSink, entity: entitySink, section: "sinks", base: "/api/sinks", created: http.StatusOK,
 		of:     func(s *resource.Set) *[]resource.Sink { return &s.Sinks },
 		meta:   func(x *resource.Sink) (*string, *resource.Meta) { return &x.Name, &x.Meta },
 		update: config.UpdateSink,
-		form: func(x *resource.Sink, o config.FormOptions) []byte {
-			return withKeys(config.FormSink(x, o), member{"active_backfills", []struct{}{}})
-		},
-		refs: map[string]entity{"database": entityReference, "destination.http_endpoint": entityEndpoint},
+		form:   config.FormSink,
+		refs:   map[string]entity{"database": entityReference, "destination.http_endpoint": entityEndpoint},
 		running: func(a *API, r *request) func(x *resource.Sink) []member {
 			of := a.runtime.SinkHealth(r.identity.Account)
 			return func(x *resource.Sink) []member { return []member{{"health", of(x)}} }
+		},
+		always: func(a *API, x *resource.Sink) []member {
+			active := slices.DeleteFunc(a.backfillsOf(x), func(b Backfill) bool { return b.State != "active" && b.State != "paused" })
+			if active == nil {
+				active = []Backfill{}
+			}
+			return []member{{"active_backfills", active}}
 		},
 		deleted: deletedID,
 	}

@@ -30,6 +30,7 @@ type kind[T any] struct {
 	users   func(set *resource.Set, name string) []string // what depends on it
 	inUse   func(name string, users []string) error       // refuses to delete it then
 	running func(a *API, r *request) func(x *T) []member  // what only a reply to GET has
+	always  func(a *API, x *T) []member                   // what replies have beside what is declared
 	deleted func(id string) []byte
 }
 
@@ -119,10 +120,18 @@ func (k *kind[T]) list(a *API, w http.ResponseWriter, r *request) error {
 func (k *kind[T]) shown(a *API, r *request, inClear bool) func(x *T) []byte {
 	o := config.FormOptions{API: true, Clear: inClear}
 	if k.running == nil {
-		return func(x *T) []byte { return k.form(x, o) }
+		return func(x *T) []byte { return k.formOf(a, x, o) }
 	}
 	more := k.running(a, r)
-	return func(x *T) []byte { return withKeys(k.form(x, o), more(x)...) }
+	return func(x *T) []byte { return withKeys(k.formOf(a, x, o), more(x)...) }
+}
+
+// formOf is the form in every reply.
+func (k *kind[T]) formOf(a *API, x *T, o config.FormOptions) []byte {
+	if k.always == nil {
+		return k.form(x, o)
+	}
+	return withKeys(k.form(x, o), k.always(a, x)...)
 }
 
 func (k *kind[T]) show(a *API, w http.ResponseWriter, r *request) error {
@@ -228,7 +237,7 @@ func (k *kind[T]) apply(a *API, w http.ResponseWriter, r *request, status int, c
 	if i < 0 {
 		return errInternal()
 	}
-	form := k.form(&all[i], config.FormOptions{API: true})
+	form := k.formOf(a, &all[i], config.FormOptions{API: true})
 	if c.warnings = append(c.warnings, result.Warnings...); len(c.warnings) > 0 {
 		form = withKeys(form, member{"warnings", c.warnings})
 	}

@@ -25,7 +25,7 @@ type Package struct {
 var levels = [][]string{
 	{"cli"},
 	{"server"},
-	{"api", "reconcile", "delivery", "capture"},
+	{"api", "reconcile", "delivery", "capture", "backfills"},
 	{"control", "shape"},
 	{"store", "vault", "consumer", "changelog", "postgres", "sink", "health", "metrics", "auth", "config", "client"},
 	{"engine", "filter", "where", "transform", "route", "message", "backoff"},

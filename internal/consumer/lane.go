@@ -71,6 +71,7 @@ type lane struct {
 
 	ready  readyQueue
 	readyN int
+	turn   uint // counts what went out while there were both
 }
 
 func newLane(deps Deps) *lane {

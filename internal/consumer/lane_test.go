@@ -209,7 +209,7 @@ func TestProgressIsKeptWithItsPage(t *testing.T) {
 			c := startLane(t, log, state, blocks, pushConfig())
 			page := func(text string, low, high int) consumer.ReadPage {
 				p := rowsOf(log, rel, "b1", low, high)
-				p.Progress = []byte(text)
+				p.Progress = func(consumer.Offered) []byte { return []byte(text) }
 				return p
 			}
 			offer(t, c, page("one", 0, 10))
@@ -245,4 +245,30 @@ func TestProgressIsKeptWithItsPage(t *testing.T) {
 			require.Empty(t, state.keys("laneprogress/"))
 		})
 	}
+}
+
+// Rows get a small share while a consumer does not keep up with its changes.
+func TestRowsAreNotKeptWaitingForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, rel := newLog(), table(7, "orders")
+		c := startLane(t, log, newState(), newBlocks(), pushConfig())
+		offer(t, c, rowsOf(log, rel, "b1", 0, 10))
+		for n := range 200 {
+			log.add(insert(rel, strconv.Itoa(100+n)))
+		}
+		synctest.Wait()
+		rows := 0
+		for range 10 {
+			ds := c.take(8)
+			for _, d := range ds {
+				if d.Change.Op == cdc.OpRead {
+					rows++
+				}
+			}
+			c.settle(consumer.Done, ds...)
+			synctest.Wait()
+		}
+		require.Equal(t, 10, rows)
+	})
 }

@@ -25,8 +25,8 @@ type ReadPage struct {
 	Since uint64
 	// Sees tells whether the snapshot sees what a transaction did that has committed.
 	Sees func(xid uint32) bool
-	// Progress is how far the backfill has read with this page, in its own words. It is kept together with the page.
-	Progress []byte
+	// Progress is how far the backfill has read with this page, in its own words; nil for nothing to keep. It is kept together with the page.
+	Progress func(o Offered) []byte
 	// Unseen are the transactions whose changes had come when the snapshot was taken and that it does not see.
 	Unseen []uint32
 }
@@ -99,7 +99,7 @@ func (c *Consumer) placePage(p *ReadPage, o Offered, after uint64) (wait *batch,
 		return nil, false, nil
 	}
 	first := c.lane.next
-	c.noteProgress(p, first, o.Rows > 0)
+	c.noteProgress(p, first, o)
 	if o.Rows == 0 {
 		return c.durably(), true, nil
 	}
@@ -116,17 +116,18 @@ func (c *Consumer) placePage(p *ReadPage, o Offered, after uint64) (wait *batch,
 }
 
 // noteProgress writes how far a backfill has read, in front of the page that it is about. Called with c.mu held.
-func (c *Consumer) noteProgress(p *ReadPage, first uint64, rows bool) {
-	if len(p.Progress) == 0 {
+func (c *Consumer) noteProgress(p *ReadPage, first uint64, o Offered) {
+	if p.Progress == nil {
 		return
 	}
-	if !rows {
+	if o.Rows == 0 {
 		first = 0
 	}
+	now := p.Progress(o)
 	before := c.lane.progress[p.Backfill]
 	value := append(appendUints(nil, recordVersion, first, uint64(len(before))), before...)
-	c.batch.putFirst(c.keys.name(dirProgress+p.Backfill), append(value, p.Progress...))
-	c.lane.progress[p.Backfill] = slices.Clone(p.Progress)
+	c.batch.putFirst(c.keys.name(dirProgress+p.Backfill), append(value, now...))
+	c.lane.progress[p.Backfill] = now
 }
 
 // Progress is what the last page of a backfill said of how far it has read; nil before the first.

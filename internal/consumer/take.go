@@ -211,11 +211,21 @@ func (c *Consumer) pick(limit int, same bool) []pick {
 	return picks
 }
 
-// popReady takes what goes next: the messages of the log before the rows of backfills.
+// rowShare says how many messages go out for each row of a backfill while there are more of both than are taken. A consumer that never catches up
+// would not get to the rows otherwise.
+const rowShare = 8
+
+// popReady takes what goes next: the messages of the log before the rows of backfills, but for a small share of these.
 func (c *Consumer) popReady() *entry {
-	e := c.ready.pop()
+	first, then := &c.ready, &c.lane.ready
+	if c.readyN > 0 && c.lane.readyN > 0 {
+		if c.lane.turn++; c.lane.turn%rowShare == 0 {
+			first, then = then, first
+		}
+	}
+	e := first.pop()
 	if e == nil {
-		e = c.lane.ready.pop()
+		e = then.pop()
 	}
 	switch {
 	case e == nil:

@@ -171,7 +171,15 @@ func (s *Server) removeSinks(ctx context.Context, want declaration) error {
 			s.holdsOnce("sink", r, "declare it again, or start with --prune to remove it and what it has not delivered")
 			continue
 		}
+		if err := s.backfills.Remove(ctx, r.ID); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		if err := s.engine.State().DeletePrefix(ctx, "consumer/"+r.ID+"/"); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if err := s.engine.DropLog(ctx, laneLog(r.ID)); err != nil {
 			errs = append(errs, err)
 			continue
 		}

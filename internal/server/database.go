@@ -71,6 +71,9 @@ type running struct {
 	sinks    map[string]*sinkRun // by name; guarded by database.mu, as failures
 	failures map[string]failure  // why declared sinks do not run, or not as declared
 
+	marker             marker // for backfills
+	recallTransactions sync.Once
+
 	busyMu    sync.Mutex
 	busyAt    time.Time
 	busyWas   time.Duration
@@ -118,7 +121,7 @@ func (d *database) run(ctx context.Context) error {
 		err = fmt.Errorf("change log: %w", cause)
 		d.failed(err)
 	}
-	d.end(live)
+	d.end(live) //nolint:contextcheck // ctx has ended
 	stopLog()
 	if logErr := g.Wait(); logErr != nil && ctx.Err() == nil {
 		err = fmt.Errorf("change log: %w", logErr)
@@ -147,6 +150,7 @@ func (d *database) end(live *running) {
 	d.live, live.sinks = nil, nil
 	d.mu.Unlock()
 	stopSinks(sinks)
+	live.marker.end()
 }
 
 // failed notes why the log is not open.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sequinstream/sequin/internal/api"
 	"github.com/sequinstream/sequin/internal/auth"
+	"github.com/sequinstream/sequin/internal/backfills"
 	"github.com/sequinstream/sequin/internal/control"
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/engine/embedded"
@@ -93,6 +94,9 @@ type Server struct {
 	socket      net.Listener // the local operator's; nil without
 	functions   *sandbox.Pool
 	signIns     *auth.Throttle
+
+	backfills *backfills.Manager
+	reading   *task // the backfills, while they run
 }
 
 // New opens the storage and the listeners. It starts nothing.
@@ -174,6 +178,9 @@ func (s *Server) openPlane(ctx context.Context, runtime func(context.Context, []
 		Store: s.store, Vault: keys, Tokens: s.tokens, Source: looker{}, Shapes: shapes{s.functions}, Runtime: runtime, Logger: s.logger,
 	})
 	if err != nil {
+		return err
+	}
+	if s.backfills, err = backfills.New(ctx, s.engine.State(), s.backfillTarget, s.logger); err != nil {
 		return err
 	}
 	s.routes = api.New(s.apiDeps())
@@ -258,6 +265,7 @@ func (s *Server) Run(ctx context.Context, boot *control.Document, reload <-chan 
 		return errors.Join(err, s.closeListeners(), s.shutdown(context.WithoutCancel(ctx), &httpServers{}))
 	}
 	s.awaitLogs(ctx)
+	s.reading = start(s.logger, "backfills", s.backfills.Run) //nolint:contextcheck // it ends in shutdown
 	servers := s.serve()
 	s.logger.Info("ready", "version", s.opts.Version, "listen", s.Addr(), "metrics", s.MetricsAddr(), "data_dir", s.opts.DataDir)
 	s.offerSetup(ctx)
@@ -331,6 +339,9 @@ func (s *Server) shutdown(ctx context.Context, servers *httpServers) error {
 		tasks = append(tasks, func() error { return endRequests(ctx, srv) })
 	}
 	err := together(tasks)
+	if s.reading != nil {
+		err = errors.Join(err, s.reading.stop(ctx))
+	}
 	tasks = nil
 	for _, d := range all {
 		tasks = append(tasks, func() error { return d.task.stop(ctx) })

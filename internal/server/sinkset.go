@@ -213,5 +213,5 @@ func (d *database) releaseHeld(ctx context.Context, live *running, l laggard, be
 		cfg = consumerConfig(*l.want)
 	}
 	cfg.Status, cfg.StartAt, cfg.SkipBelow = consumer.Active, from.seq, from.lsn
-	return consumer.ReleaseStored(ctx, consumer.Deps{Log: consumerLog{live.log}, State: d.server.engine.State(), Logger: d.logger, Codec: changeCodec{}}, cfg, before, why)
+	return consumer.ReleaseStored(ctx, consumer.Deps{Log: consumerLog{live.log}, State: d.server.engine.State(), Logger: d.logger, Codec: changeCodec{}, Lane: d.server.laneOf(l.id)}, cfg, before, why)
 }
