@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,17 +32,22 @@ const (
 type Manager struct {
 	state   engine.State
 	targets func(sink string) (Target, bool)
+	tables  func(ctx context.Context, sink string) ([]resource.TableName, error)
 	logger  *slog.Logger
 	wake    chan struct{}
 
 	mu   sync.Mutex
 	all  map[string]*Backfill
 	runs map[string]*run
+	// whole are the sinks that are to read all their tables and whose tables are not known yet, with their databases.
+	whole map[string]string
 }
 
-// New reads what is kept. targets finds a sink that runs, by id.
-func New(ctx context.Context, state engine.State, targets func(sink string) (Target, bool), logger *slog.Logger) (*Manager, error) {
-	m := &Manager{state: state, targets: targets, logger: logger, wake: make(chan struct{}, 1), all: map[string]*Backfill{}, runs: map[string]*run{}}
+// New reads what is kept. targets finds a sink that runs, by id; tables lists those of its source, ErrNoSink if there is no such sink.
+func New(ctx context.Context, state engine.State, targets func(sink string) (Target, bool), tables func(ctx context.Context, sink string) ([]resource.TableName, error),
+	logger *slog.Logger,
+) (*Manager, error) {
+	m := &Manager{state: state, targets: targets, tables: tables, logger: logger, wake: make(chan struct{}, 1), all: map[string]*Backfill{}, runs: map[string]*run{}, whole: map[string]string{}}
 	for entry, err := range state.List(ctx, prefix) {
 		if err != nil {
 			return nil, fmt.Errorf("read the backfills: %w", err)
@@ -51,7 +58,71 @@ func New(ctx context.Context, state engine.State, targets func(sink string) (Tar
 		}
 		m.all[b.ID] = b
 	}
+	for entry, err := range state.List(ctx, wholePrefix) {
+		if err != nil {
+			return nil, fmt.Errorf("read the backfills: %w", err)
+		}
+		m.whole[strings.TrimPrefix(entry.Key, wholePrefix)] = string(entry.Value)
+	}
 	return m, nil
+}
+
+// wholePrefix of the keys of sinks that are to read all their tables, which go on with the sink's id. The value is the database's.
+const wholePrefix = "backfillall/"
+
+// ErrNoSink reports a sink that is not declared.
+var ErrNoSink = errors.New("there is no such sink")
+
+// ReadAll has a sink read all its tables, as soon as the source tells which they are.
+func (m *Manager) ReadAll(ctx context.Context, sink, database string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.state.Apply(ctx, engine.Put(wholePrefix+sink, []byte(database))); err != nil {
+		return fmt.Errorf("keep a backfill: %w", err)
+	}
+	m.whole[sink] = database
+	m.signal()
+	return nil
+}
+
+// keepResolving asks again and again: a source that does not answer must not hold up the backfills of others.
+func (m *Manager) keepResolving(ctx context.Context) {
+	for {
+		m.resolve(ctx)
+		if sleep(ctx, sweepInterval) != nil {
+			return
+		}
+	}
+}
+
+// resolve finds the tables of sinks that are to read all of them.
+func (m *Manager) resolve(ctx context.Context) {
+	m.mu.Lock()
+	whole := maps.Clone(m.whole)
+	m.mu.Unlock()
+	for sink, database := range whole {
+		tables, err := m.tables(ctx, sink)
+		if err != nil {
+			m.logger.DebugContext(ctx, "the tables that a new sink is to read first are not known yet", "sink", sink, "reason", err)
+			continue
+		}
+		for _, t := range tables {
+			if _, err = m.Create(ctx, &Backfill{ID: InitialID(sink, t), Sink: sink, Database: database, Table: t}); err != nil && problem.Code(err) != "backfill_exists" {
+				break
+			}
+			err = nil
+		}
+		if err == nil {
+			err = m.state.Apply(ctx, engine.Delete(wholePrefix+sink))
+		}
+		if err != nil {
+			m.logger.WarnContext(ctx, "the backfills of a new sink could not be kept; it is tried again", "sink", sink, "reason", err)
+			continue
+		}
+		m.mu.Lock()
+		delete(m.whole, sink)
+		m.mu.Unlock()
+	}
 }
 
 // prefix of the keys, which go on with the sink's id and the backfill's.
@@ -290,9 +361,13 @@ func (m *Manager) Remove(ctx context.Context, sink string) error {
 			ended = append(ended, r.ended)
 		}
 	}
+	delete(m.whole, sink)
 	m.mu.Unlock()
 	for _, ch := range ended {
 		<-ch
+	}
+	if err := m.state.Apply(ctx, engine.Delete(wholePrefix+sink)); err != nil {
+		return fmt.Errorf("forget the backfills of sink %s: %w", sink, err)
 	}
 	if err := m.state.DeletePrefix(ctx, prefix+sink+"/"); err != nil {
 		return fmt.Errorf("forget the backfills of sink %s: %w", sink, err)
@@ -306,6 +381,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer running.Wait()
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
+	running.Go(func() { m.keepResolving(ctx) })
 	for ctx.Err() == nil {
 		m.startDue(ctx, &running)
 		select {

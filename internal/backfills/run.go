@@ -347,8 +347,8 @@ func final(err error) *problem.Error {
 		return nil
 	}
 	switch p.Code {
-	case "backfill_table_missing", "backfill_not_a_table", "backfill_table_changed", "backfill_table_not_published", "backfill_column_missing",
-		"backfill_no_key", "backfill_bounds", "backfill_query":
+	case "backfill_table_missing", "backfill_not_a_table", "backfill_table_changed", "backfill_column_missing", "backfill_no_key",
+		"backfill_bounds", "backfill_query":
 		return p
 	}
 	return nil

@@ -94,7 +94,7 @@ func TestDocumentMistakesOverWhatIsStored(t *testing.T) {
 		{"another destination", "change_retentions: [{name: audit, destination_table_name: other}]", "change_retentions[0].destination_table_name cannot_change"},
 		{"another source database", "change_retentions: [{name: audit, source_database: other}]", "change_retentions[0].source_database cannot_change, change_retentions[0].source_database unknown_reference"},
 		{"a function on a sink", "sinks: [{name: orders, transform: nothing}]", "sinks[0].transform unknown_reference"},
-		{"a backfill", "sinks: [{name: orders, initial_backfill: [{table: t}]}]", "sinks[0].initial_backfill not_in_this_version"},
+		{"a backfill of nothing", "sinks: [{name: orders, initial_backfill: [{type: full}]}]", "sinks[0].initial_backfill[0].table missing_value"},
 		{"a token for a sink of nobody", "api_tokens: [{name: a, scopes: ['consume:orders', 'consume:none']}]", "api_tokens[0].scopes[1] unknown_reference"},
 		{"both names of a section", "functions: []\ntransforms: []", "transforms conflicting_keys"},
 		{"a file of the server", "databases: [{name: prod, password_file: /x}]", "databases[0].password_file local_only"},

@@ -307,12 +307,32 @@ func (b *object) sinkMore(s *resource.Sink) {
 	write(s.Concurrency != def.Concurrency, func() { b.count("concurrency", s.Concurrency) })
 	write(s.AckCommit != def.AckCommit, func() { b.string("ack_commit", string(s.AckCommit)) })
 	write(s.Start != def.Start, func() { b.string("start", string(s.Start)) })
+	b.initialBackfill(s.InitialBackfill)
 	write(s.LegacyTransform != def.LegacyTransform, func() { b.string("legacy_transform", string(s.LegacyTransform)) })
 	write(s.UnchangedToast != def.UnchangedToast, func() {
 		compatibility := newObject(b.o)
 		compatibility.string("unchanged_toast", string(s.UnchangedToast))
 		b.raw("compatibility", compatibility.bytes())
 	})
+}
+
+// initialBackfill writes what a new sink reads first; nothing if it reads nothing.
+func (b *object) initialBackfill(i resource.InitialBackfill) {
+	switch {
+	case i.All:
+		b.boolean("initial_backfill", true)
+	case len(i.Tables) > 0:
+		list(b, "initial_backfill", i.Tables, func(t resource.InitialTable) []byte {
+			table := newObject(b.o)
+			table.string("table", t.Table.String())
+			if t.SortColumn != "" {
+				table.string("type", string(resource.BackfillPartial))
+				table.string("sort_column", t.SortColumn)
+				table.string("start_position", t.Start)
+			}
+			return table.bytes()
+		})
+	}
 }
 
 // formSource has all four keys for the API, and those that select something elsewhere.

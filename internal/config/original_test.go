@@ -78,13 +78,22 @@ change_retentions:
 			t.Helper()
 			require.Equal(t, "type.name", s.ChangeRetentions[0].Filters[1].FieldPath)
 		}},
-		{"a backfill of everything", sink + "initial_backfill: true            # every table of the source; false/absent: none", "sinks[0].initial_backfill not_in_this_version", nil},
+		{"a backfill of everything", sink + "initial_backfill: true            # every table of the source; false/absent: none", "", func(t *testing.T, s *resource.Set) {
+			t.Helper()
+			require.Equal(t, resource.InitialBackfill{All: true}, s.Sinks[0].InitialBackfill)
+		}},
 		{"a backfill of tables", sink + `initial_backfill:
       - table: public.users           # type: full (default)
       - table: public.orders
         type: partial
         sort_column: updated_at       # both required for partial
-        start_position: "2025-01-01T00:00:00Z"`, "sinks[0].initial_backfill not_in_this_version", nil},
+        start_position: "2025-01-01T00:00:00Z"`, "", func(t *testing.T, s *resource.Set) {
+			t.Helper()
+			require.Equal(t, resource.InitialBackfill{Tables: []resource.InitialTable{
+				{Table: resource.TableName{Schema: "public", Name: "users"}},
+				{Table: resource.TableName{Schema: "public", Name: "orders"}, SortColumn: "updated_at", Start: "2025-01-01T00:00:00Z"},
+			}}, s.Sinks[0].InitialBackfill)
+		}},
 		{"no backfill", sink + "initial_backfill: false", "", func(t *testing.T, s *resource.Set) { t.Helper(); require.Len(t, s.Sinks, 1) }},
 		{"a port of a variable", `
 databases: [{name: prod, hostname: h, database: d, port: "${P:-5432}", slot: {name: s}, publication: {name: p, create_if_not_exists: true}}]`, "", func(t *testing.T, s *resource.Set) {

@@ -99,7 +99,7 @@ func TestSchemaRefusesWhatIsBad(t *testing.T) {
 		"databases: [{name: a, sslmode: verify}]", "databases: [{name: a, slot: {nmae: x}}]", "databases: [{name: a, password: [x]}]", "databases: [{name: a, password: {path: x}}]",
 		"databases: [{name: a, password_command: pw}]", "databases: [{name: a, primary: {hostname: x}}]", "databases: [{name: a, annotations: []}]",
 		"sinks: [{name: a, destination: {type: kafka}}]", "sinks: [{name: a, destination: {type: sequin_stream, batch: true}}]", "sinks: [{name: a, route: {to: x}}]",
-		"sinks: [{name: a, message_grouping: sometimes}]", "sinks: [{name: a, initial_backfill: true}]", "sinks: [{name: a, actions: [read]}]",
+		"sinks: [{name: a, message_grouping: sometimes}]", "sinks: [{name: a, initial_backfill: sometimes}]", "sinks: [{name: a, actions: [read]}]",
 		"http_endpoints: [{name: a, path: /x}]", "http_endpoints: [{name: a, headers: x}]", "http_endpoints: [{name: a, headers: [{key: a}]}]",
 		"functions: [{name: a, type: lambda}]", "functions: [{name: a, function: {kind: x}}]", "change_retentions: [{name: a, filters: [{operator: like}]}]", "7",
 	} {

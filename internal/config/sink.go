@@ -24,7 +24,7 @@ func (d *decoder) sink(path string, n *node, stored *resource.Sink) resource.Sin
 	f.format(&s, &def)
 	choice(f, "start", &s.Start, def.Start, resource.Starts())
 	f.shaping(&s)
-	f.later("backfills", "initial_backfill")
+	f.initialBackfill(&s)
 	f.ignore("id", "inserted_at", "updated_at", "account_id", "replication_slot_id", "sequence_id", "health")
 	f.retired("backfills are not part of a sink's declaration", "active_backfill", "active_backfills")
 	f.retired("every sink delivers each change", "message_kind")

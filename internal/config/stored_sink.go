@@ -36,6 +36,36 @@ type storedSink struct {
 	Enrichment         string            `json:"enrichment"`
 	Routing            string            `json:"routing"`
 	Routes             []storedRoute     `json:"routes"`
+	InitialBackfill    *storedInitial    `json:"initial_backfill,omitempty"`
+}
+
+type storedInitial struct {
+	All    bool                 `json:"all"`
+	Tables []storedInitialTable `json:"tables"`
+}
+
+type storedInitialTable struct {
+	Table      storedTable `json:"table"`
+	SortColumn string      `json:"sort_column"`
+	Start      string      `json:"start"`
+}
+
+func storeInitial(b resource.InitialBackfill) *storedInitial {
+	if !b.All && len(b.Tables) == 0 {
+		return nil
+	}
+	return &storedInitial{All: b.All, Tables: converted(b.Tables, func(t resource.InitialTable) storedInitialTable {
+		return storedInitialTable{storedTable(t.Table), t.SortColumn, t.Start}
+	})}
+}
+
+func (b *storedInitial) resource() resource.InitialBackfill {
+	if b == nil {
+		return resource.InitialBackfill{}
+	}
+	return resource.InitialBackfill{All: b.All, Tables: converted(b.Tables, func(t storedInitialTable) resource.InitialTable {
+		return resource.InitialTable{Table: resource.TableName(t.Table), SortColumn: t.SortColumn, Start: t.Start}
+	})}
 }
 
 type storedRoute struct {
@@ -93,7 +123,7 @@ func storedSinkOf(s *resource.Sink) *storedSink {
 		AckWait: s.AckWait, MaxRetryCount: s.MaxRetryCount, MaxAckPending: s.MaxAckPending, MaxWaiting: s.MaxWaiting,
 		LoadSheddingPolicy: string(s.LoadSheddingPolicy), Start: string(s.Start), AckCommit: string(s.AckCommit), Concurrency: s.Concurrency,
 		Where: s.Where, Filter: s.Filter, Transform: s.Transform, Enrichment: s.Enrichment, Routing: s.Routing,
-		Routes: converted(s.Routes, func(r resource.Route) storedRoute { return storedRoute(r) }),
+		Routes: converted(s.Routes, func(r resource.Route) storedRoute { return storedRoute(r) }), InitialBackfill: storeInitial(s.InitialBackfill),
 	}
 }
 
@@ -116,6 +146,7 @@ func (s *storedSink) resource() resource.Sink {
 		LoadSheddingPolicy: resource.LoadSheddingPolicy(s.LoadSheddingPolicy), Start: resource.Start(s.Start), AckCommit: resource.AckCommit(s.AckCommit),
 		Concurrency: s.Concurrency,
 		Where:       s.Where, Filter: s.Filter, Transform: s.Transform, Enrichment: s.Enrichment, Routing: s.Routing,
-		Routes: converted(s.Routes, func(r storedRoute) resource.Route { return resource.Route{Where: r.Where, To: orNone(r.To)} }),
+		Routes:          converted(s.Routes, func(r storedRoute) resource.Route { return resource.Route{Where: r.Where, To: orNone(r.To)} }),
+		InitialBackfill: s.InitialBackfill.resource(),
 	}
 }

@@ -117,7 +117,7 @@ func TestUpdateSinkMistakes(t *testing.T) {
 		{"a route that is a text", `{"route":[{"to":"/x"}]}`, "route[0].to invalid_value"},
 		{"a route and a function", `{"route":[{"to":{"a":1}}],"routing":"r"}`, "route conflicting_keys"},
 		{"an enrichment of every table", `{"source":{},"enrichment":"e"}`, "enrichment conflicting_keys"},
-		{"a backfill", `{"initial_backfill":true}`, "initial_backfill not_in_this_version"},
+		{"a part of a table", `{"initial_backfill":[{"table":"t","type":"partial"}]}`, "initial_backfill[0].sort_column missing_value, initial_backfill[0].start_position missing_value"},
 		{"another sink", `{"destination":{"type":"kafka","hosts":"h:1"}}`, "destination.type not_in_this_version"},
 		{"groups without grouping", `{"message_grouping":false}`, "tables[0].group_column_names conflicting_keys"},
 		{"both forms", `{"source":{},"table":"x"}`, "table conflicting_keys"},

@@ -71,6 +71,7 @@ func (s *Sink) Clone() Sink {
 		c.Tables[i].GroupColumns = slices.Clone(c.Tables[i].GroupColumns)
 	}
 	c.Actions = slices.Clone(s.Actions)
+	c.InitialBackfill.Tables = slices.Clone(s.InitialBackfill.Tables)
 	c.Routes = slices.Clone(s.Routes)
 	for i := range c.Routes {
 		c.Routes[i].To = slices.Clone(c.Routes[i].To)

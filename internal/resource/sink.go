@@ -41,6 +41,7 @@ type Sink struct {
 	MaxWaiting         int           // long polls at once
 	LoadSheddingPolicy LoadSheddingPolicy
 	Start              Start
+	InitialBackfill    InitialBackfill
 	AckCommit          AckCommit
 	Concurrency        int // requests at once; 0: chosen by the size of the machine
 }
@@ -294,6 +295,31 @@ const (
 func LoadSheddingPolicies() []LoadSheddingPolicy {
 	return []LoadSheddingPolicy{PauseOnFull, DiscardOnFull}
 }
+
+// InitialBackfill says which tables a new sink reads first: all of its source, some, or none.
+type InitialBackfill struct {
+	All    bool
+	Tables []InitialTable
+}
+
+// InitialTable is a table that a new sink reads first: as a whole, or along a column from a value on.
+type InitialTable struct {
+	Table      TableName
+	SortColumn string
+	Start      string
+}
+
+// BackfillType says how much of a table is read.
+type BackfillType string
+
+// The types of an initial backfill.
+const (
+	BackfillFull    BackfillType = "full"
+	BackfillPartial BackfillType = "partial"
+)
+
+// BackfillTypes lists the types.
+func BackfillTypes() []BackfillType { return []BackfillType{BackfillFull, BackfillPartial} }
 
 // Start is where a new sink begins.
 type Start string

@@ -14,6 +14,7 @@ import (
 	"github.com/sequinstream/sequin/internal/engine"
 	"github.com/sequinstream/sequin/internal/postgres"
 	"github.com/sequinstream/sequin/internal/postgres/backfill"
+	"github.com/sequinstream/sequin/internal/problem"
 	"github.com/sequinstream/sequin/internal/resource"
 )
 
@@ -183,4 +184,64 @@ func (m *marker) close() {
 	defer cancel()
 	_ = m.conn.Close(ctx) // a farewell
 	m.conn = nil
+}
+
+// readFirst starts what a new sink is to read first. It comes before the sink is opened for the first time, and is repeated after a crash in
+// between: the ids are the same.
+func (s *Server) readFirst(ctx context.Context, db resource.Database, want declared) error {
+	initial := want.sink.InitialBackfill
+	for _, t := range initial.Tables {
+		b := &backfills.Backfill{
+			ID: backfills.InitialID(want.id, t.Table), Sink: want.id, Database: db.ID, Table: t.Table,
+			Part: backfills.Part{SortColumn: t.SortColumn, From: t.Start},
+		}
+		if _, err := s.backfills.Create(ctx, b); err != nil && problem.Code(err) != "backfill_exists" {
+			return err
+		}
+	}
+	if initial.All {
+		return s.backfills.ReadAll(ctx, want.id, db.ID)
+	}
+	return nil
+}
+
+// tablesOfSink are the tables of a sink's source that the publication has.
+func (s *Server) tablesOfSink(ctx context.Context, id string) ([]resource.TableName, error) {
+	for _, d := range s.databases() {
+		wanted := d.declared()
+		for name := range wanted {
+			want := wanted[name]
+			if want.id != id {
+				continue
+			}
+			res := d.resource()
+			return publishedTables(ctx, &res, &want.sink)
+		}
+	}
+	return nil, backfills.ErrNoSink
+}
+
+func publishedTables(ctx context.Context, db *resource.Database, sink *resource.Sink) ([]resource.TableName, error) {
+	source, err := Source(*db)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	conn, err := source.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the answer is in
+	all, err := backfill.Tables(ctx, conn, db.Publication.Name)
+	if err != nil {
+		return nil, err
+	}
+	var mine []resource.TableName
+	for _, t := range all {
+		if name := (resource.TableName{Schema: t.Schema, Name: t.Name}); sinkReads(sink, name) {
+			mine = append(mine, name)
+		}
+	}
+	return mine, nil
 }

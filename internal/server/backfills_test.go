@@ -464,3 +464,25 @@ func (r *rig) postRaw(path, body string) (int, string) {
 	req.Header.Set("Content-Type", "application/json")
 	return do(r.t, req)
 }
+
+// A new sink reads the tables that it is told to read first, once.
+func TestANewSinkReadsFirst(t *testing.T) {
+	t.Parallel()
+	r := pgRig(t, pgtest.Shared(t), table+"; insert into t select i from generate_series(1, 20) i; create table u (id int primary key, at int); insert into u select i, -i from generate_series(21, 40) i",
+		"  - {name: pull, database: db, initial_backfill: true, destination: {type: sequin_stream}}\n"+
+			"  - {name: some, database: db, initial_backfill: [{table: u, type: partial, sort_column: at, start_position: -30}], destination: {type: sequin_stream}}\n"+
+			"  - {name: none, database: db, destination: {type: sequin_stream}}\n")
+	r.begin()
+	require.Len(t, r.receive("pull", 40), 40)
+	require.ElementsMatch(t, []string{"21", "22", "23", "24", "25", "26", "27", "28", "29", "30"}, r.receive("some", 10))
+	for _, sink := range []string{"pull", "some", "none"} {
+		r.nothing(sink)
+	}
+	r.config.Sinks = strings.Replace(r.config.Sinks, "name: none, database: db,", "name: none, database: db, initial_backfill: true,", 1)
+	r.apply()
+	r.end()
+	r.begin()
+	for _, sink := range []string{"pull", "some", "none"} {
+		r.nothing(sink)
+	}
+}

@@ -180,7 +180,7 @@ func (s *Server) openPlane(ctx context.Context, runtime func(context.Context, []
 	if err != nil {
 		return err
 	}
-	if s.backfills, err = backfills.New(ctx, s.engine.State(), s.backfillTarget, s.logger); err != nil {
+	if s.backfills, err = backfills.New(ctx, s.engine.State(), s.backfillTarget, s.tablesOfSink, s.logger); err != nil {
 		return err
 	}
 	s.routes = api.New(s.apiDeps())

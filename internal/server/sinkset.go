@@ -172,6 +172,10 @@ func (d *database) placeNew(ctx context.Context, live *running, wanted map[strin
 		if exists {
 			continue
 		}
+		if err := d.server.readFirst(ctx, res, want); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		p.seq = d.keepFrom(live, name, p, want.sink.Start)
 		if !asked && want.asksPosition() {
 			p.lsn = position()
