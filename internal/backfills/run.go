@@ -290,6 +290,9 @@ func (r *run) offer(ctx context.Context, t *Target, i int, j job) error {
 	if err != nil {
 		return err
 	}
+	if r.m.record(r.id).Error != "" { // it gets on again
+		r.m.change(ctx, r.id, func(b *Backfill) { b.Error, b.ErrorCode, b.Hint = "", "", "" })
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.progress = before.with(i, j.page, offered)

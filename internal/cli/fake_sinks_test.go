@@ -3,6 +3,7 @@ package cli_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -44,9 +45,25 @@ func (f *fakeServer) extras() {
 	f.on("GET /api/sinks/{name}/position", sink(func(*http.Request, object) reply {
 		return ok(object{"cursor": 4, "frontier": 7, "log_end": 9, "pending": 5, "oldest_unacked": object{"seq": 4, "lsn": "0/1", "age_ms": 1200}, "status": "active"})
 	}))
-	f.on("GET /api/sinks/{name}/backfills", sink(func(*http.Request, object) reply { return ok(object{"data": []object{}}) }))
-	f.on("POST /api/sinks/{name}/backfills", sink(func(*http.Request, object) reply {
-		return no(http.StatusUnprocessableEntity, "not_in_this_version", "backfills are not in this version")
+	refills := []object{}
+	f.on("GET /api/sinks/{name}/backfills", sink(func(*http.Request, object) reply { return ok(object{"data": refills}) }))
+	f.on("POST /api/sinks/{name}/backfills", sink(func(_ *http.Request, body object) reply {
+		if body["table"] == "public.nowhere" {
+			return no(http.StatusUnprocessableEntity, "backfill_table_missing", "there is no table public.nowhere")
+		}
+		made := object{"id": "00000000-0000-4000-8000-00000000020" + strconv.Itoa(len(refills)), "state": "active", "rows_processed_count": 5, "rows_initial_count": 10}
+		maps.Copy(made, body)
+		refills = append([]object{made}, refills...)
+		return ok(made)
+	}))
+	f.on("PATCH /api/sinks/{name}/backfills/{id}", sink(func(r *http.Request, body object) reply {
+		for _, one := range refills {
+			if one["id"] == r.PathValue("id") {
+				one["state"] = body["state"]
+				return ok(one)
+			}
+		}
+		return no(http.StatusNotFound, "backfill_not_found", "there is no such backfill")
 	}))
 	f.messageRoutes(sink)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sequinstream/sequin/internal/backfills"
 	"github.com/sequinstream/sequin/internal/capture"
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/delivery"
@@ -199,7 +200,7 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 	if g := st.LastGap; st.Gaps > 0 && g != nil && g.Reason != consumer.GapDisabled {
 		report(health.Error, g.At, problem.New("sink_gap", "sink %q did not get %d messages", r.name, g.Count).
 			WithDetail("entries %d to %d, LSN %s to %s: %s %s", g.From, g.To, g.FromLSN, g.ToLSN, g.Reason, g.Detail).
-			WithHint("backfill the tables concerned in the destination"))
+			WithHint("backfill the tables concerned: sequin backfills create %s --table …", r.name))
 	}
 	switch {
 	case push != nil:
@@ -216,7 +217,30 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 			WithDetail("%d in flight, %d waiting for a retry, %d behind others of their group", st.InFlight, st.WaitingRetry, st.Waiting).
 			WithHint("see why messages are not acknowledged; or raise max_ack_pending"))
 	}
-	return base, issues
+	return base, append(issues, r.db.server.backfillHealth(r.id)...)
+}
+
+// backfillHealth tells of backfills that do not get on, and of tables whose last backfill has failed.
+func (s *Server) backfillHealth(sink string) []health.Issue {
+	var issues []health.Issue
+	seen := map[resource.TableName]bool{}
+	all := s.backfills.List(sink) // the newest first
+	for i := range all {
+		v := &all[i]
+		p := v.ErrorOf()
+		if seen[v.Table] || p == nil || (v.State != backfills.Failed && v.State != backfills.Active) {
+			seen[v.Table] = true
+			continue
+		}
+		seen[v.Table] = true
+		what := "does not get on"
+		if v.State == backfills.Failed {
+			what = "has failed"
+		}
+		p.Message = "the backfill of table " + v.Table.String() + " " + what + ": " + p.Message
+		issues = append(issues, health.IssueOf(health.Warning, p, v.Updated))
+	}
+	return issues
 }
 
 func deliveryHealth(name string, st consumer.Stats, push delivery.Status) []health.Issue {
