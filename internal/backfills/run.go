@@ -132,6 +132,7 @@ type job struct {
 	page   *backfill.Page
 	since  uint64 // the log's end before its snapshot
 	unseen []uint32
+	lsn    cdc.LSN // of its watermark
 	size   int
 }
 
@@ -174,14 +175,18 @@ func (r *run) read(ctx context.Context, t *Target, i int) error {
 func (r *run) stream(ctx context.Context, t *Target, reader *backfill.Reader, b *Backfill, ends *ends, i int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	jobs := make(chan job)
+	jobs, marked := make(chan job), make(chan job)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(jobs)
 		return r.pages(ctx, t, reader, b, ends, r.ranges()[i].Cursor, jobs)
 	})
 	g.Go(func() error {
-		for j := range jobs {
+		defer close(marked)
+		return r.mark(ctx, t, jobs, marked)
+	})
+	g.Go(func() error {
+		for j := range marked {
 			if err := r.offer(ctx, t, i, j); err != nil {
 				return err
 			}
@@ -265,19 +270,30 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// offer waits until the log has what the page's snapshot saw, and hands the page to the consumer.
-func (r *run) offer(ctx context.Context, t *Target, i int, j job) error {
-	var lsn cdc.LSN
-	if len(j.page.Rows) > 0 {
-		r.waits("for the slot to catch up with what was read")
-		var err error
-		if lsn, err = t.Watermark(ctx); err != nil {
-			return err
+// mark waits until the log has what the pages' snapshots saw.
+func (r *run) mark(ctx context.Context, t *Target, jobs <-chan job, marked chan<- job) error {
+	for j := range jobs {
+		if len(j.page.Rows) > 0 {
+			r.waits("for the slot to catch up with what was read")
+			var err error
+			if j.lsn, err = t.Watermark(ctx); err != nil {
+				return err
+			}
+		}
+		select {
+		case marked <- j:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
+	return nil
+}
+
+// offer hands a page to the consumer.
+func (r *run) offer(ctx context.Context, t *Target, i int, j job) error {
 	_, epoch := t.LogEnd()
 	page := consumer.ReadPage{
-		Backfill: r.id, Relation: j.page.Relation, Rows: r.rows(t, j.page, lsn, epoch), Since: j.since, Unseen: j.unseen, Sees: j.page.Snapshot.Sees,
+		Backfill: r.id, Relation: j.page.Relation, Rows: r.rows(t, j.page, j.lsn, epoch), Since: j.since, Unseen: j.unseen, Sees: j.page.Snapshot.Sees,
 	}
 	r.waits("for the sink to deliver rows that were read")
 	r.offering.Lock() // each page tells how far all readers have got

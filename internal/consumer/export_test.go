@@ -74,6 +74,15 @@ func (c *Consumer) Books() string {
 	for _, l := range c.leases {
 		leased -= l.left
 	}
+	rows := 0
+	for seq, e := range c.entries {
+		if seq >= laneBase && e.state == inFlight {
+			rows++
+		}
+	}
+	if rows != c.lane.inFlight {
+		return fmt.Sprintf("%d rows are in flight, the books say %d", rows, c.lane.inFlight)
+	}
 	got := [...]int{inFlightN, readyN - c.lane.readyN, retryN, waiting, bytes, blocked, 0}
 	want := [...]int{c.inFlightN, c.readyN, c.retryN, c.waiting, c.backlogBytes, c.blockedGroups, leased}
 	if got != want {

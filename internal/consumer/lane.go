@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/engine"
@@ -71,7 +72,9 @@ type lane struct {
 
 	ready  readyQueue
 	readyN int
-	turn   uint // counts what went out while there were both
+
+	inFlight int
+	turn     uint // counts what went out while there were both
 }
 
 func newLane(deps Deps) *lane {
@@ -328,8 +331,12 @@ func (c *Consumer) keepLane(ctx context.Context) {
 		if err := c.lane.store.trimFront(ctx, before); err != nil && ctx.Err() == nil {
 			c.logger.WarnContext(ctx, "the room of rows that a backfill read and that are done could not be given back", "reason", err)
 		}
+		pause(ctx, nil, nil, trimInterval)
 	}
 }
+
+// trimInterval is how often room is given back: each time costs the store a mark that it carries along for a while.
+const trimInterval = time.Second
 
 // dropLane makes everything in the lane done without delivery. Called with c.mu held.
 func (c *Consumer) dropLane() {
@@ -351,6 +358,7 @@ type laneStore struct {
 
 	mu     sync.Mutex
 	blocks engine.Log   // guarded by mu, as all that follows; nil until it is needed
+	clean  uint64       // there is nothing from this number on; 0 when that is not known
 	recent []*laneBlock // decoded, the last used at the end
 }
 
@@ -405,14 +413,21 @@ func (s *laneStore) append(ctx context.Context, first uint64, rows []cdc.Change)
 		fresh = append(fresh, &laneBlock{first: laneBase + number, changes: part})
 		at += n
 	}
-	if err := blocks.TrimBack(ctx, first-1); err != nil {
-		return fmt.Errorf("keep the rows of a backfill: %w", err)
+	s.mu.Lock()
+	clean := s.clean
+	s.clean = 0
+	s.mu.Unlock()
+	if clean == 0 || clean > first {
+		if err := blocks.TrimBack(ctx, first-1); err != nil {
+			return fmt.Errorf("keep the rows of a backfill: %w", err)
+		}
 	}
 	if err := blocks.Append(ctx, out...); err != nil {
 		return fmt.Errorf("keep the rows of a backfill: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.clean = first + uint64(len(rows))
 	s.recent = slices.DeleteFunc(s.recent, func(b *laneBlock) bool { return b.first >= laneBase+first })
 	s.recent = append(s.recent, fresh...)
 	s.recent = s.recent[max(0, len(s.recent)-recentBlocks):]

@@ -209,9 +209,8 @@ func (c *Consumer) loadLeased(l *lease, it leaseItem) {
 	c.quiet(e)
 	e.attempts = it.attempt - 1
 	e.lease = l
-	e.state = inFlight
 	e.stale = true
-	c.inFlightN++
+	c.fly(e)
 	l.left++
 }
 

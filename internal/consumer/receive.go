@@ -40,7 +40,7 @@ func (c *Consumer) poll(ctx context.Context, o ReceiveOptions, over <-chan time.
 	c.mu.Lock()
 	var picks []pick
 	if c.waiters.first == nil && !c.isStopped() {
-		picks = c.pick(o.Max, o.SameGroup)
+		picks = c.pick(&waiter{limit: o.Max, same: o.SameGroup})
 	}
 	if len(picks) > 0 || (o.Wait <= 0 && !c.isStopped()) {
 		c.mu.Unlock()
@@ -59,7 +59,7 @@ func (c *Consumer) poll(ctx context.Context, o ReceiveOptions, over <-chan time.
 		c.receiving--
 		c.mu.Unlock()
 	}()
-	return c.acquire(ctx, o.Max, o.SameGroup, over, nil)
+	return c.acquire(ctx, &waiter{limit: o.Max, same: o.SameGroup}, over, nil)
 }
 
 // leaseOut leases deliveries durably. One that was acknowledged meanwhile is left out.

@@ -19,6 +19,7 @@ type pick struct {
 // waiter waits for messages.
 type waiter struct {
 	limit  int
+	rows   int // of backfills that may be in flight; 0 for no limit
 	same   bool
 	got    []pick
 	served chan struct{} // closed when got is there, or the consumer has stopped
@@ -64,7 +65,7 @@ func (c *Consumer) Take(ctx context.Context, o TakeOptions) ([]*Delivery, error)
 	}
 	o.Max = max(o.Max, 1)
 	for {
-		picks, err := c.acquire(ctx, o.Max, o.SameGroup, nil, nil)
+		picks, err := c.acquire(ctx, &waiter{limit: o.Max, same: o.SameGroup, rows: o.MaxRows}, nil, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +86,7 @@ func (c *Consumer) linger(ctx context.Context, o TakeOptions, picks []pick) ([]p
 	over := time.NewTimer(o.Linger)
 	defer over.Stop()
 	for len(picks) < o.Max {
-		more, err := c.acquire(ctx, o.Max-len(picks), o.SameGroup, over.C, o.Hurry)
+		more, err := c.acquire(ctx, &waiter{limit: o.Max - len(picks), same: o.SameGroup, rows: o.MaxRows}, over.C, o.Hurry)
 		if err != nil {
 			c.giveBack(picks)
 			return nil, err
@@ -109,15 +110,14 @@ func sortPicks(picks []pick) {
 }
 
 // acquire waits for messages and puts them in flight: at least one, or none when over or hurry fires.
-func (c *Consumer) acquire(ctx context.Context, limit int, same bool, over <-chan time.Time, hurry <-chan struct{}) ([]pick, error) {
-	w := &waiter{limit: limit, same: same}
+func (c *Consumer) acquire(ctx context.Context, w *waiter, over <-chan time.Time, hurry <-chan struct{}) ([]pick, error) {
 	c.mu.Lock()
 	if c.isStopped() {
 		c.mu.Unlock()
 		return nil, ErrStopped
 	}
 	if c.waiters.first == nil {
-		w.got = c.pick(limit, same)
+		w.got = c.pick(w)
 	}
 	if len(w.got) == 0 {
 		w.served = make(chan struct{})
@@ -170,7 +170,7 @@ func (c *Consumer) failWaiters() {
 // dispatch gives what is ready to those who wait. Called with c.mu held, as everything below that says nothing else.
 func (c *Consumer) dispatch() {
 	for w := c.waiters.first; w != nil; w = c.waiters.first {
-		w.got = c.pick(w.limit, w.same)
+		w.got = c.pick(w)
 		if len(w.got) == 0 {
 			return
 		}
@@ -179,24 +179,24 @@ func (c *Consumer) dispatch() {
 	}
 }
 
-// pick puts up to limit messages in flight, lowest first.
-func (c *Consumer) pick(limit int, same bool) []pick {
+// pick puts as many messages in flight as somebody asks for, lowest first.
+func (c *Consumer) pick(w *waiter) []pick {
 	if c.readyN+c.lane.readyN == 0 || c.cfg.Status != Active || c.stopReason != "" {
 		return nil
 	}
-	limit = min(limit, c.cfg.MaxAckPending-c.inFlightN-c.retryN)
+	limit := min(w.limit, c.cfg.MaxAckPending-c.inFlightN-c.retryN)
 	if limit <= 0 {
 		return nil
 	}
 	picks := make([]pick, 0, min(limit, c.readyN+c.lane.readyN))
 	sorted := true
 	for len(picks) < limit {
-		e := c.popReady()
+		e := c.popReady(w.rows)
 		if e == nil {
 			break
 		}
 		picks = append(picks, c.start(e))
-		if same && e.g != nil && e.g2 == nil {
+		if w.same && e.g != nil && e.g2 == nil {
 			before := len(picks)
 			picks = c.pickBehind(e.g, picks, limit)
 			sorted = sorted && len(picks) == before
@@ -216,9 +216,11 @@ func (c *Consumer) pick(limit int, same bool) []pick {
 const rowShare = 8
 
 // popReady takes what goes next: the messages of the log before the rows of backfills, but for a small share of these.
-func (c *Consumer) popReady() *entry {
+func (c *Consumer) popReady(rows int) *entry {
 	first, then := &c.ready, &c.lane.ready
-	if c.readyN > 0 && c.lane.readyN > 0 {
+	if rows > 0 && c.lane.inFlight >= rows {
+		then = &readyQueue{}
+	} else if c.readyN > 0 && c.lane.readyN > 0 {
 		if c.lane.turn++; c.lane.turn%rowShare == 0 {
 			first, then = then, first
 		}
@@ -262,13 +264,21 @@ func (c *Consumer) pickBehind(g *group, picks []pick, limit int) []pick {
 
 // start puts e in flight.
 func (c *Consumer) start(e *entry) pick {
-	e.state = inFlight
-	c.inFlightN++
+	c.fly(e)
 	c.stats.delivered++
 	if e.attempts > 0 {
 		c.stats.redelivered++
 	}
 	return pick{seq: e.seq, order: c.order(e.seq), attempt: e.attempts + 1, redrive: e.redrive}
+}
+
+// fly counts e as handed out.
+func (c *Consumer) fly(e *entry) {
+	e.state = inFlight
+	c.inFlightN++
+	if e.seq >= laneBase {
+		c.lane.inFlight++
+	}
 }
 
 // flying is the entry of a message that is still in the flight it was picked for.

@@ -60,6 +60,7 @@ type TakeOptions struct {
 	Linger    time.Duration   // how long to wait for a fuller batch once there is one message
 	Hurry     <-chan struct{} // a value ends the lingering: whoever delivers has nothing else to do; nil for never
 	SameGroup bool            // several messages of one group, in order, may share the batch
+	MaxRows   int             // rows of backfills in flight at a time, so that something is left for changes; 0 for no limit
 }
 
 // ReceiveOptions shapes one pull.

@@ -235,6 +235,9 @@ func (c *Consumer) quiet(e *entry) {
 		e.slow, e.stale = false, true
 	case inFlight:
 		c.inFlightN--
+		if e.seq >= laneBase {
+			c.lane.inFlight--
+		}
 	case retrying:
 		c.retryN--
 		c.stopTimer(e.timer)

@@ -49,6 +49,7 @@ func (p *Push) round(taking, delivering, settling context.Context, gen *generati
 	}
 	batch, err := p.source.Take(taking, consumer.TakeOptions{
 		Max: gen.BatchSize, MaxBytes: gen.BatchBytes, Linger: p.linger(gen), Hurry: p.hurry, SameGroup: gen.Atomicity != sink.PerMessage,
+		MaxRows: max(gen.Workers-max(gen.Workers/4, 1), 1) * max(gen.BatchSize, 1), // the rest is for changes
 	})
 	switch {
 	case taking.Err() != nil: // whatever Take returned, these settings or this run are over

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -92,17 +94,30 @@ func EmitWatermark(ctx context.Context, conn Querier, slot, publication, id stri
 
 // emit writes a logical message, or what stands for one.
 func emit(ctx context.Context, conn Querier, slot, publication, prefix string, content []byte) error {
-	var version int
-	if err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int4`).Scan(&version); err != nil {
+	old, err := before14(ctx, conn)
+	if err != nil {
 		return err
 	}
-	if version < 140000 {
+	if old {
 		return messageRow(ctx, conn, slot, publication, prefix, content)
 	}
 	// Transactional messages take their place among the commits, and count as progress on every version. Nobody needs them on a standby.
-	_, err := conn.Exec(ctx, `select set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, $1::text, $2::text)`,
+	_, err = conn.Exec(ctx, `select set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, $1::text, $2::text)`,
 		prefix, string(content))
 	return err
+}
+
+// before14 tells whether the server is older than 14. A connection was told its version when it was opened.
+func before14(ctx context.Context, conn Querier) (bool, error) {
+	if c, ok := conn.(*pgx.Conn); ok {
+		major, _, _ := strings.Cut(c.PgConn().ParameterStatus("server_version"), ".")
+		if n, err := strconv.Atoi(major); err == nil {
+			return n < 14, nil
+		}
+	}
+	var version int
+	err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int4`).Scan(&version)
+	return version < 140000, err
 }
 
 func messageRow(ctx context.Context, conn Querier, slot, publication, prefix string, content []byte) error {

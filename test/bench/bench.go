@@ -25,7 +25,8 @@ type bench struct {
 	pg          *throwaway.Cluster
 	conn        *pgx.Conn // for administration and for looking at slots; one goroutine at a time
 	report      report
-	serial      int // makes names unique
+	serial      int  // makes names unique
+	refill      bool // a table is read beside what is measured
 }
 
 const database = "bench"

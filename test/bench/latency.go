@@ -101,7 +101,11 @@ func (b *bench) delay(ctx context.Context, p pace, w way) (delay, disturbance, e
 // deliver sets up a table and a slot, starts the way, writes at the pace, and waits until all has arrived.
 func (b *bench) deliver(ctx context.Context, p pace, w way) (*timeline, error) {
 	slot := b.unique("live")
-	if err := b.exec(ctx, createStream, "create publication "+publication+" for table bench_stream"); err != nil {
+	tables := "bench_stream"
+	if b.refill {
+		tables += ", bench_narrow"
+	}
+	if err := b.exec(ctx, createStream, "create publication "+publication+" for table "+tables); err != nil {
 		return nil, err
 	}
 	if err := b.createSlot(ctx, slot); err != nil {
@@ -179,7 +183,10 @@ func (b *bench) webhook(ctx context.Context, slot string, t *timeline, ready fun
 		return err
 	}
 	ready()
-	return s.until(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.until(ctx) })
+	group.Go(func() error { return b.refilling(ctx, s, "hook") })
+	return group.Wait()
 }
 
 func (b *bench) longPoll(ctx context.Context, slot string, t *timeline, ready func()) error {
@@ -200,6 +207,7 @@ func (b *bench) longPoll(ctx context.Context, slot string, t *timeline, ready fu
 			return s.pull(ctx, "pull", 100, func(at time.Time, reply []byte) { t.note(at, arrivals(nil, reply)) }, func(int) {})
 		})
 	}
+	group.Go(func() error { return b.refilling(ctx, s, "pull") })
 	ready()
 	return group.Wait()
 }

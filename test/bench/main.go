@@ -62,6 +62,7 @@ func subjects() []subject {
 		{"webhook", (*bench).webhooks},
 		{"fanout", (*bench).fanout},
 		{"functions", (*bench).functions},
+		{"backfill", (*bench).backfills},
 		{"memory", (*bench).memory},
 		{"cost", (*bench).cost},
 		{"load", (*bench).load},

@@ -56,11 +56,13 @@ type Reader struct {
 	conn    *pgx.Conn
 	version int
 
-	table    tableFacts
-	relation *cdc.Relation
-	order    []column // what the rows are read along; nil for blocks
-	nullable bool     // order[0] may be null: those rows come last
-	leaves   []leaf   // read along blocks
+	table     tableFacts
+	print     string    // of the table's columns, as they were last seen
+	described time.Time // when the catalog was asked
+	relation  *cdc.Relation
+	order     []column // what the rows are read along; nil for blocks
+	nullable  bool     // order[0] may be null: those rows come last
+	leaves    []leaf   // read along blocks
 }
 
 // column is a column that rows are ordered or selected by.

@@ -3,6 +3,7 @@ package backfill
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sequinstream/sequin/internal/cdc"
+	"github.com/sequinstream/sequin/internal/problem"
 )
 
 // Cursor is where to read on. The zero value is the beginning.
@@ -54,20 +56,26 @@ type Page struct {
 	Took     time.Duration
 }
 
-// Page reads at most so many rows behind a cursor, in one transaction. It stops early when they are more than PageBytes.
+// Page reads at most so many rows behind a cursor, in one transaction. It stops early when they are more than PageBytes. When the table was altered
+// meanwhile it is read once more, as it is then.
 func (r *Reader) Page(ctx context.Context, after Cursor, limit int) (*Page, error) {
+	p, err := r.page(ctx, after, limit)
+	if altered := problem.Code(err) == "backfill_table_changed" || errors.Is(err, errAltered); altered {
+		r.described = time.Time{}
+		p, err = r.page(ctx, after, limit)
+	}
+	return p, err
+}
+
+var errAltered = errors.New("the table was altered while it was read")
+
+func (r *Reader) page(ctx context.Context, after Cursor, limit int) (*Page, error) {
 	began := time.Now()
 	if err := r.reach(ctx); err != nil {
 		return nil, err
 	}
-	before := r.relation
-	if err := r.describe(ctx); err != nil {
+	if err := r.renew(ctx); err != nil {
 		return nil, err
-	}
-	if r.relation != before {
-		if err := r.choose(ctx); err != nil {
-			return nil, err
-		}
 	}
 	if len(r.spec.Keys) > 0 {
 		limit = min(limit, maxKeys)
@@ -85,20 +93,28 @@ func (r *Reader) Page(ctx context.Context, after Cursor, limit int) (*Page, erro
 			return nil, err
 		}
 	}
-	p := &Page{Relation: r.relation}
+	p, columns := &Page{Relation: r.relation}, r.print
+	seen, err := r.take(ctx, p, after, limit, at)
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	if r.print != columns {
+		return nil, fmt.Errorf("read table %s: %w", r.name(), errAltered)
+	}
+	p.Took = time.Since(began)
+	r.advance(ctx, p, after, limit, seen)
+	return p, nil
+}
+
+// take fills a page, and reports whether all rows were taken.
+func (r *Reader) take(ctx context.Context, p *Page, after Cursor, limit int, at leaf) (whole bool, err error) {
 	sql, args := r.query(after, limit, at)
-	seen, err := r.rows(ctx, sql, args, func(values [][]byte) (bool, error) {
+	return r.rows(ctx, sql, args, func(values [][]byte) (bool, error) {
 		row := tuple(values[:len(r.relation.Columns)])
 		p.Rows = append(p.Rows, row)
 		p.Bytes += len(row)
 		return p.Bytes < PageBytes || r.order == nil || len(r.spec.Keys) > 0, nil
 	}, &p.Snapshot)
-	if err != nil {
-		return nil, r.explain(err)
-	}
-	p.Took = time.Since(began)
-	r.advance(ctx, p, after, limit, seen)
-	return p, nil
 }
 
 // maxKeys of a list go into one statement: the values of a statement are at most 65,535.
@@ -312,10 +328,43 @@ func (r *Reader) rows(ctx context.Context, sql string, args [][]byte, take func(
 	if _, err := result.Close(); err != nil {
 		return false, err
 	}
-	if _, err := conn.Exec(ctx, "commit").ReadAll(); err != nil {
+	ended, err := conn.Exec(ctx, printSQL(r.table.OID)+"; commit").ReadAll()
+	if err != nil {
 		return false, fmt.Errorf("end the page's transaction: %w", err)
 	}
+	if len(ended) > 0 && len(ended[0].Rows) == 1 {
+		r.print = string(ended[0].Rows[0][0])
+	}
 	return whole, nil
+}
+
+// printSQL tells columns of a table by one text. In a transaction that has read from the table nobody alters it.
+func printSQL(oid uint32) string {
+	return fmt.Sprintf(`select coalesce(string_agg(concat_ws(' ', a.attnum, quote_ident(a.attname), a.atttypid, a.atttypmod, a.attgenerated), ',' order by a.attnum), '') ||
+		coalesce((select concat(c.relreplident, c.relnamespace, quote_ident(c.relname)) from pg_class c where c.oid = %[1]d), '')
+		from pg_attribute a where a.attrelid = %[1]d and a.attnum > 0 and not a.attisdropped`, oid)
+}
+
+// describeInterval is how often the catalog is asked for all there is to know.
+const describeInterval = time.Second
+
+// renew asks the catalog again from time to time, and when the last page found the table altered.
+func (r *Reader) renew(ctx context.Context) error {
+	if time.Since(r.described) < describeInterval {
+		return nil
+	}
+	before := r.relation
+	if err := r.conn.QueryRow(ctx, printSQL(r.table.OID)).Scan(&r.print); err != nil {
+		return fmt.Errorf("look at table %s: %w", r.name(), err)
+	}
+	if err := r.describe(ctx); err != nil {
+		return err
+	}
+	r.described = time.Now()
+	if r.relation != before {
+		return r.choose(ctx)
+	}
+	return nil
 }
 
 // begin begins the transaction of a page and takes its snapshot.

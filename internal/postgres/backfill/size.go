@@ -5,7 +5,7 @@ import "time"
 // Sizes of a page, in rows and bytes.
 const (
 	FirstSize  = 1000
-	MaxSize    = 20_000
+	MaxSize    = 4_000
 	PageBytes  = 4 << 20
 	sizeMemory = 20
 )
