@@ -22,6 +22,8 @@ type Format struct {
 	// ToastMarker puts the string "unchanged_toast" where an update left a TOAST value alone and the server did not send it. Otherwise the
 	// column is left out of the record and named in metadata.unchanged_columns.
 	ToastMarker bool
+
+	documentsAsText bool // documents of json columns as strings; never kept in a change
 }
 
 // variant is the format's slot in cdc.Change.Encoded.

@@ -18,7 +18,9 @@ func AppendValue(dst []byte, t *cdc.Type, text []byte, f Format) []byte {
 	case cdc.KindFloat:
 		dst, ok = appendFloat(dst, text)
 	case cdc.KindJSON:
-		dst, ok = appendJSON(dst, text)
+		if !f.documentsAsText {
+			dst, ok = appendJSON(dst, text)
+		}
 	case cdc.KindTimestamp:
 		dst, ok = appendTimestamp(dst, text, f)
 	case cdc.KindTimestampTZ:
