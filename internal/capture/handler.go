@@ -83,7 +83,7 @@ type Handler struct {
 	xid       uint32   // of the open transaction
 	final     cdc.LSN  // of its commit
 	passed    []string // watermarks in it
-	own       ownTable
+	own       ownTables
 	drained   uint64 // messages that had come when the socket was last empty
 
 	complete atomic.Uint64 // LSN up to which everything was handed to the writer
@@ -201,8 +201,8 @@ func (h *Handler) insert(msg []byte) error {
 	if err != nil {
 		return err
 	}
-	if m.RelationID == h.own.id && h.own.id != 0 {
-		return h.ownRow(m.New)
+	if h.own.has(m.RelationID) {
+		return h.ownRow(m.RelationID, m.New)
 	}
 	if err := h.row(); err != nil {
 		return err
@@ -218,8 +218,8 @@ func (h *Handler) update(msg []byte) error {
 	if err != nil {
 		return err
 	}
-	if m.RelationID == h.own.id && h.own.id != 0 {
-		return h.ownRow(m.New)
+	if h.own.has(m.RelationID) {
+		return h.ownRow(m.RelationID, m.New)
 	}
 	if err := h.row(); err != nil {
 		return err
@@ -235,8 +235,8 @@ func (h *Handler) delete(msg []byte) error {
 	if err != nil {
 		return err
 	}
-	if m.RelationID == h.own.id && h.own.id != 0 {
-		return h.ownRow(nil)
+	if h.own.has(m.RelationID) {
+		return h.ownRow(m.RelationID, nil)
 	}
 	if err := h.row(); err != nil {
 		return err
@@ -253,11 +253,9 @@ func (h *Handler) truncate(msg []byte) error {
 		return err
 	}
 	h.truncated = m.AppendRelationIDs(h.truncated[:0])
-	if h.own.id != 0 {
-		h.truncated = slices.DeleteFunc(h.truncated, func(id uint32) bool { return id == h.own.id })
-		if len(h.truncated) == 0 {
-			return h.ownRow(nil)
-		}
+	named := len(h.truncated)
+	if h.truncated = slices.DeleteFunc(h.truncated, h.own.has); named > 0 && len(h.truncated) == 0 {
+		return h.ownRow(0, nil)
 	}
 	if err := h.row(); err != nil {
 		return err
@@ -359,8 +357,8 @@ func (h *Handler) TooBig(kind byte, relation uint32, size int) error {
 	}
 	switch op := cdc.Op(kind); op {
 	case cdc.OpInsert, cdc.OpUpdate, cdc.OpDelete:
-		if relation == h.own.id && h.own.id != 0 {
-			return h.ownRow(nil)
+		if h.own.has(relation) {
+			return h.ownRow(relation, nil)
 		}
 		h.count.tooBig.Add(1)
 		h.opts.Logger.Warn("a change exceeds the size limit and becomes a dead letter of each consumer that wants it", "bytes", size, "op", op.Action())

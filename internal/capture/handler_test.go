@@ -332,6 +332,21 @@ func TestStrayMessagesAreIgnored(t *testing.T) {
 	require.Equal(t, []string{"begin 1", "relation public.t", "I 1 old 0/0 new 1", "commit 101"}, w.calls)
 }
 
+// Where change retentions keep their positions is no consumer's business, in whatever schema it is.
+func TestPositionsOfRetentionsAreNoRows(t *testing.T) {
+	t.Parallel()
+	w := &writer{}
+	h := newHandler(t, w, nil)
+	hear(
+		t, h, beginMsg(1, 100), relationMsg(1, "public", "t", "id"), relationMsg(5, "audit", "sequin_retention_position", "retention_id"),
+		relationMsg(6, "public", "sequin_retention_position", "retention_id"), insertMsg(1, "1"), insertMsg(5, "x"), insertMsg(6, "x"), insertMsg(1, "2"), commitMsg(100),
+	)
+	require.Equal(t, []string{
+		"begin 1", "relation public.t", "relation audit.sequin_retention_position", "relation public.sequin_retention_position", "I 1 old 0/0 new 1",
+		`message "" 0`, `message "" 0`, "I 1 old 0/0 new 1", "commit 101",
+	}, w.calls)
+}
+
 // What is said about the stream's own messages must be true: a malformed one ends the stream rather than the process, or nothing at all.
 func TestMalformedMessagesAreErrors(t *testing.T) {
 	t.Parallel()

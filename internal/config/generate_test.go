@@ -225,7 +225,7 @@ func (g generator) function(name string) resource.Function {
 func (g generator) retention(name string, s *resource.Set) resource.ChangeRetention {
 	r := resource.ChangeRetention{
 		Meta: g.meta(), Name: name, Status: pick(g, resource.RetentionStatuses()...),
-		SourceDatabase: pick(g, s.Databases...).Name, SourceTable: resource.TableName{Schema: g.filled(), Name: g.filled()},
+		SourceDatabase: pick(g, s.Databases...).Name, SourceTable: resource.TableName{Schema: g.filled(), Name: strings.ReplaceAll(g.filled(), "*", "+")},
 		DestinationDatabase: pick(g, s.Databases...).Name, DestinationTable: resource.TableName{Schema: g.filled(), Name: "to" + g.filled()},
 		Actions: some(g, []resource.Action{resource.ActionInsert, resource.ActionUpdate, resource.ActionDelete}),
 	}

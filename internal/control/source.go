@@ -72,7 +72,16 @@ func (p *Plane) checkSource(ctx context.Context, next *resource.Set, changes []C
 			return warnings, &resource.InvalidError{Mistakes: mistakes}
 		}
 	}
-	return warnings, nil
+	more, err := p.checkRetentions(ctx, next, changes, func(ctx context.Context, db *resource.Database) ([]Table, error) {
+		known, asked := tables[db.Name]
+		if asked {
+			return known, nil
+		}
+		known, err := p.source.Tables(ctx, db)
+		tables[db.Name] = known
+		return known, err
+	})
+	return append(warnings, more...), err
 }
 
 // await tries to reach a new database for as long as it asks for.

@@ -23,7 +23,7 @@ type Format struct {
 	// column is left out of the record and named in metadata.unchanged_columns.
 	ToastMarker bool
 
-	documentsAsText bool // documents of json columns as strings; never kept in a change
+	documentsAsText bool // documents of json columns, but not of jsonb, as strings; never kept in a change
 }
 
 // variant is the format's slot in cdc.Change.Encoded.

@@ -18,7 +18,7 @@ func AppendValue(dst []byte, t *cdc.Type, text []byte, f Format) []byte {
 	case cdc.KindFloat:
 		dst, ok = appendFloat(dst, text)
 	case cdc.KindJSON:
-		if !f.documentsAsText {
+		if !f.documentsAsText || t.Name == "jsonb" {
 			dst, ok = appendJSON(dst, text)
 		}
 	case cdc.KindTimestamp:

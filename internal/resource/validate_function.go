@@ -177,6 +177,8 @@ func (c *checker) changeRetention(at string, r *ChangeRetention) {
 			c.add(at+"."+required.key, CodeMissing, "is required")
 		case !isText(required.value):
 			c.add(at+"."+required.key, CodeInvalid, notText)
+		case required.key == "source_table_name" && strings.Contains(required.value, "*"):
+			c.add(at+"."+required.key, CodeInvalid, "is %q; a change retention is for one table, so declare one for each", required.value)
 		}
 	}
 	if r.SourceDatabase == r.DestinationDatabase && r.SourceTable == r.DestinationTable && r.SourceTable.Name != "" {

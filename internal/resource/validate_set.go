@@ -97,6 +97,7 @@ func (c *checker) references(s, stored *Set) {
 		c.databaseReference(at+".source_database", r.SourceDatabase, s, stored)
 		c.databaseReference(at+".destination_database", r.DestinationDatabase, s, stored)
 	}
+	c.retentionLoops(s, stored)
 	for i := range s.APITokens {
 		for j, scope := range s.APITokens[i].Scopes {
 			if sink, ok := strings.CutPrefix(string(scope), consumePrefix); ok && namePattern.MatchString(sink) {

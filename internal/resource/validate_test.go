@@ -169,3 +169,35 @@ func TestSlotID(t *testing.T) {
 	d.ID = "7a1d1c0e-3c5c-4c56-8d6f-2f2a8a0f6c11"
 	require.NotEqual(t, first, d.SlotID())
 }
+
+// What would keep its own rows is refused, by whatever names its databases go and however long the way round is.
+func TestRetentionsThatFeedThemselves(t *testing.T) {
+	t.Parallel()
+	stored := validSet()
+	alias := stored.Databases[0]
+	alias.Name, alias.Slot.Name = "alias", "another"
+	other := alias
+	other.Name, other.Slot.Name, other.Database = "other", "third", "other"
+	stored.Databases = append(stored.Databases, alias, other)
+	retention := func(name, from, table, to, events string) resource.ChangeRetention {
+		r := validRetention()
+		r.Name, r.SourceDatabase, r.SourceTable, r.DestinationDatabase, r.DestinationTable = name, from, resource.ParseTableName(table), to, resource.ParseTableName(events)
+		return r
+	}
+	stored.ChangeRetentions = []resource.ChangeRetention{retention("first", "prod", "users", "other", "events")}
+	over := func(all ...resource.ChangeRetention) []string {
+		s := &resource.Set{Account: resource.Account{Name: "acme"}, ChangeRetentions: all}
+		return paths(s.ValidateOver(stored))
+	}
+	const at = "change_retentions[0].destination_table_name"
+	require.Equal(t, []string{at}, over(retention("r", "prod", "a", "prod", "a")))
+	require.Equal(t, []string{at}, over(retention("r", "prod", "a", "alias", "a")), "one database under two names")
+	require.Empty(t, over(retention("r", "prod", "a", "other", "a")))
+	require.Empty(t, over(retention("r", "other", "events", "other", "events2")))
+	require.Equal(t, []string{at}, over(retention("r", "other", "events", "alias", "users")), "the way back of a stored one")
+	require.Empty(t, over(retention("r", "other", "events", "alias", "users"), retention("first", "prod", "users", "other", "else")), "which is another now")
+	require.Len(t, over(retention("a", "prod", "a", "prod", "b"), retention("b", "prod", "b", "prod", "c"), retention("c", "prod", "c", "prod", "a")), 3)
+	r := validRetention()
+	r.SourceTable.Name = "tenant_*"
+	require.Equal(t, []string{"source_table_name"}, paths(r.Validate("")))
+}

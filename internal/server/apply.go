@@ -17,7 +17,7 @@ type declaration struct {
 	sets      []*resource.Set
 	accounts  map[string]bool // by id
 	databases map[string]bool // by id
-	sinks     map[string]bool // by id
+	sinks     map[string]bool // by id, change retentions too
 }
 
 func declarationOf(sets []*resource.Set) declaration {
@@ -29,6 +29,9 @@ func declarationOf(sets []*resource.Set) declaration {
 		}
 		for i := range set.Sinks {
 			d.sinks[set.Sinks[i].ID] = true
+		}
+		for i := range set.ChangeRetentions {
+			d.sinks[set.ChangeRetentions[i].ID] = true
 		}
 	}
 	return d
@@ -45,7 +48,6 @@ func (s *Server) Apply(ctx context.Context, sets []*resource.Set) error {
 		s.unapplied = time.Now()
 	}
 	s.applied = err
-	s.retentions = activeRetentions(sets)
 	s.mu.Unlock()
 	if s.limitMemory != nil {
 		s.limitMemory(len(s.databases()))
@@ -82,6 +84,7 @@ func (s *Server) applyDatabase(ctx context.Context, set *resource.Set, res resou
 		running = db.declared()
 	}
 	sinks, err := s.registerSinks(ctx, set, res, running, first)
+	err = errors.Join(err, s.registerRetentions(ctx, set, res, sinks, running, first))
 	if there {
 		return errors.Join(err, db.apply(ctx, res, sinks))
 	}
@@ -168,14 +171,15 @@ func (s *Server) removeSinks(ctx context.Context, want declaration) error {
 			continue
 		}
 		if !want.gone(r) && !s.opts.Prune {
-			s.holdsOnce("sink", r, "declare it again, or start with --prune to remove it and what it has not delivered")
+			s.holdsOnce(r.kind(), r, "declare it again, or start with --prune to remove it and what it has not delivered")
 			continue
 		}
 		if err := s.backfills.Remove(ctx, r.ID); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		if err := s.engine.State().DeletePrefix(ctx, "consumer/"+r.ID+"/"); err != nil {
+		err := errors.Join(s.engine.State().DeletePrefix(ctx, "consumer/"+r.ID+"/"), s.engine.State().DeletePrefix(ctx, lifePrefix+r.ID))
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -185,7 +189,7 @@ func (s *Server) removeSinks(ctx context.Context, want declaration) error {
 		}
 		errs = append(errs, s.forgetIdentity(ctx, store.Sink, r), s.registry.remove(ctx, store.Sink, r.ID))
 		s.metrics.Forget(r.ID, r.Name)
-		s.logger.Info("removed a sink and what it has not delivered", "sink", r.Name)
+		s.logger.Info("removed a "+r.kind()+" and what it has not delivered", r.kind(), r.Name)
 	}
 	return errors.Join(errs...)
 }
@@ -233,19 +237,4 @@ func (s *Server) holdsOnce(kind string, r registered, hint string) {
 	}
 	s.held[r.ID] = true
 	s.logger.Warn("an earlier start declared something that nobody declares now; it is held like a paused sink, and its messages are kept", kind, r.Name, "hint", hint)
-}
-
-// retention is a change retention that is declared and cannot run.
-type retention struct{ id, name string }
-
-func activeRetentions(sets []*resource.Set) []retention {
-	var all []retention
-	for _, set := range sets {
-		for i := range set.ChangeRetentions {
-			if r := &set.ChangeRetentions[i]; r.Status == resource.RetentionActive {
-				all = append(all, retention{r.ID, r.Name})
-			}
-		}
-	}
-	return all
 }

@@ -15,8 +15,10 @@ import (
 type conditions struct {
 	facts *tableFacts
 	texts func(table resource.TableName) []string
-	text  string
-	since uint64 // what is known from before is not enough to say that a condition does not fit
+	// compileOne compiles what is not SQL, in place of texts.
+	compileOne func(table where.Table, o where.Options) ([]*where.Program, error)
+	text       string
+	since      uint64 // what is known from before is not enough to say that a condition does not fit
 
 	mu       sync.Mutex
 	programs map[programKey]*compiled
@@ -72,9 +74,11 @@ func (c *conditions) Of(rel *cdc.Relation) (consumer.Condition, error) {
 // bind compiles the conditions on a relation.
 func (c *conditions) bind(rel *cdc.Relation) (boundConditions, error) {
 	name := resource.TableName{Schema: rel.Schema, Name: rel.Name}
-	texts := c.texts(name)
-	if len(texts) == 0 {
-		return nil, nil
+	var texts []string
+	if c.compileOne == nil {
+		if texts = c.texts(name); len(texts) == 0 {
+			return nil, nil
+		}
 	}
 	programs, err := c.compile(rel, name, texts)
 	if err != nil {
@@ -101,18 +105,22 @@ func (c *conditions) compile(rel *cdc.Relation, name resource.TableName, texts [
 	if known := c.programs[key]; known != nil && known.fact == fact {
 		return known, nil
 	}
-	made := compileAll(fact, options, texts)
+	made := c.compileAll(fact, options, texts)
 	if made.err != nil { // perhaps the table has changed since
 		if fact, options, err = c.facts.of(rel, c.since+1); err != nil {
 			return nil, err
 		}
-		made = compileAll(fact, options, texts)
+		made = c.compileAll(fact, options, texts)
 	}
 	c.programs[key] = made
 	return made, nil
 }
 
-func compileAll(fact *tableFact, options where.Options, texts []string) *compiled {
+func (c *conditions) compileAll(fact *tableFact, options where.Options, texts []string) *compiled {
+	if c.compileOne != nil {
+		programs, err := c.compileOne(fact.Table, options)
+		return &compiled{fact: fact, programs: programs, err: err}
+	}
 	made := &compiled{fact: fact}
 	for _, text := range texts {
 		p, _, err := where.Compile(text, fact.Table, options)

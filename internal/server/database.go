@@ -36,7 +36,7 @@ type database struct {
 
 	mu        sync.Mutex
 	res       resource.Database
-	wanted    map[string]declared // sinks by name
+	wanted    map[string]declared // sinks by name, change retentions by retentionKey
 	starts    map[string]place    // by name: where sinks begin that were never started; kept until they are
 	live      *running            // nil while the log is not open
 	openError error               // why it is not
@@ -58,6 +58,7 @@ type declared struct {
 	// functions are those that it names, by name.
 	functions map[string]*resource.Function
 	asked     *resource.Database // by its enrichment, as it is to be reached
+	retention *retained          // what it is really; nil for a sink
 	created   bool               // by this declaration: its start position is yet to be fixed
 }
 
@@ -250,7 +251,7 @@ func (d *database) declared() map[string]declared {
 func (d *database) forgetMetrics() {
 	wanted := d.declared()
 	for name := range wanted {
-		d.server.metrics.Forget(wanted[name].id, name)
+		d.server.metrics.Forget(wanted[name].id, wanted[name].sink.Name)
 	}
 }
 

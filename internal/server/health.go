@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -28,15 +27,6 @@ func (s *Server) entities() []health.Entity {
 	var all []health.Entity
 	for _, d := range s.databases() {
 		all = append(all, d.health()...)
-	}
-	s.mu.RLock()
-	retentions := s.retentions
-	s.mu.RUnlock()
-	for _, r := range retentions {
-		p := problem.New(resource.CodeUnavailable, "change retention %q is active, and this version does not run change retentions", r.name).
-			WithDetail("the changes are in the change log as long as its retention keeps them; nothing is written to the destination table").
-			WithHint("set its status to disabled")
-		all = append(all, health.Entity{Kind: "wal_pipeline", ID: r.id, Name: r.name, Status: health.Error, Problems: []health.Issue{health.IssueOf(health.Error, p, time.Time{})}})
 	}
 	if problems := s.undeclared(); len(problems) > 0 { // what was not applied may be missing above
 		all = append(all, health.Entity{Kind: "declaration", ID: "declaration", Name: "declaration", Status: health.Error, Problems: problems})
@@ -71,12 +61,13 @@ func (d *database) health() []health.Entity {
 	db.Status = health.Worst(db.Status, db.Problems)
 	all := []health.Entity{db}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		e := health.Entity{Kind: "sink", ID: wanted[name].id, Name: name, Status: health.Initializing, Problems: slices.Clone(closed)}
+		want := wanted[name]
+		e := health.Entity{Kind: want.entity(), ID: want.id, Name: want.sink.Name, Status: health.Initializing, Problems: slices.Clone(closed)}
 		if run := runs[name]; run != nil {
 			e.Status, e.Problems = run.health()
 		}
 		if f := failures[name]; f.err != nil {
-			e.Problems = append(e.Problems, health.IssueOf(health.Error, asProblem(f.err, "sink_not_applied", "the sink does not run as it is declared"), f.since))
+			e.Problems = append(e.Problems, health.IssueOf(health.Error, asProblem(f.err, "sink_not_applied", want.title()+" does not run as it is declared"), f.since))
 		}
 		e.Status = health.Worst(e.Status, e.Problems)
 		all = append(all, e)
@@ -163,8 +154,9 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 	c, push := r.now()
 	st := c.Stats()
 	r.mu.Lock()
-	status := r.want.sink.Status
+	want := r.want
 	r.mu.Unlock()
+	status, title, ref := want.sink.Status, want.title(), want.ref()
 	base := health.OK
 	if status != resource.StatusActive {
 		base = health.Paused
@@ -174,46 +166,48 @@ func (r *sinkRun) health() (health.Status, []health.Issue) {
 		issues = append(issues, health.IssueOf(severity, p, since))
 	}
 	if f, broken := r.task.trouble(); broken {
-		report(health.Error, f.since, problem.New("sink_broken", "sink %q broke, and starts again at intervals", r.name).WithDetail("%s", f.err).
+		report(health.Error, f.since, problem.New("sink_broken", "%s broke, and starts again at intervals", title).WithDetail("%s", f.err).
 			WithHint("see the log of this process"))
 	}
 	if st.Stopped != "" {
-		report(health.Error, time.Time{}, problem.New(string(st.Stopped), "sink %q has stopped: its dead letters have reached their bound", r.name).
+		report(health.Error, time.Time{}, problem.New(string(st.Stopped), "%s has stopped: its dead letters have reached their bound", title).
 			WithDetail("%d dead letters of %d bytes", st.DeadLetters, st.DeadLetterBytes).
-			WithHint("redrive or discard them: GET /api/sinks/%s/dead_letters, then POST …/redrive or …/discard with {\"seqs\": [..]}", r.name))
+			WithHint("redrive or discard them: GET /api/sinks/%s/dead_letters, then POST …/redrive or …/discard with {\"seqs\": [..]}", ref))
 	}
 	if st.StateError != "" {
-		report(health.Error, time.Time{}, problem.New("state_unwritable", "what sink %q acknowledged cannot be stored", r.name).WithDetail("%s", st.StateError).
+		report(health.Error, time.Time{}, problem.New("state_unwritable", "what %s acknowledged cannot be stored", title).WithDetail("%s", st.StateError).
 			WithHint("make room on the data directory's file system; it goes on by itself"))
 	}
 	if st.LogError != "" {
-		report(health.Error, time.Time{}, problem.New("log_unreadable", "sink %q cannot read the change log", r.name).WithDetail("%s", st.LogError))
+		report(health.Error, time.Time{}, problem.New("log_unreadable", "%s cannot read the change log", title).WithDetail("%s", st.LogError))
 	}
 	if st.WhereError != nil {
 		p, ok := problem.As(st.WhereError)
 		if !ok {
-			p = problem.New("table_facts_unknown", "the condition of sink %q cannot be told", r.name).WithDetail("%s", st.WhereError.Error())
+			p = problem.New("table_facts_unknown", "the condition of %s cannot be told", title).WithDetail("%s", st.WhereError.Error())
 		}
 		report(health.Error, time.Time{}, p)
 	}
 	// A gap that comes from disabling the sink was decided by whoever disabled it.
 	if g := st.LastGap; st.Gaps > 0 && g != nil && g.Reason != consumer.GapDisabled {
-		report(health.Error, g.At, problem.New("sink_gap", "sink %q did not get %d messages", r.name, g.Count).
+		report(health.Error, g.At, problem.New("sink_gap", "%s did not get %d messages", title, g.Count).
 			WithDetail("entries %d to %d, LSN %s to %s: %s %s", g.From, g.To, g.FromLSN, g.ToLSN, g.Reason, g.Detail).
 			WithHint("backfill the tables concerned: sequin backfills create %s --table …", r.name))
 	}
 	switch {
+	case want.retention != nil && push != nil:
+		issues = append(issues, r.retentionHealth(title, st, push.Status())...)
 	case push != nil:
-		issues = append(issues, deliveryHealth(r.name, st, push.Status())...)
+		issues = append(issues, deliveryHealth(title, st, push.Status())...)
 	case st.LastError != consumer.NackCause:
-		issues = append(issues, deliveryHealth(r.name, st, delivery.Status{})...)
+		issues = append(issues, deliveryHealth(title, st, delivery.Status{})...)
 	}
 	if st.DeadLetters > 0 {
-		report(health.Warning, st.OldestDead, problem.New("dead_letters", "sink %q has %d dead letters", r.name, st.DeadLetters).
-			WithHint("GET /api/sinks/%s/dead_letters lists them with their reasons; POST …/redrive or …/discard with {\"seqs\": [..]} settles them", r.name))
+		report(health.Warning, st.OldestDead, problem.New("dead_letters", "%s has %d dead letters", title, st.DeadLetters).
+			WithHint("GET /api/sinks/%s/dead_letters lists them with their reasons; POST …/redrive or …/discard with {\"seqs\": [..]} settles them", ref))
 	}
 	if st.Bounded != "" && st.Bounded != consumer.BoundReady {
-		report(health.Warning, time.Time{}, problem.New("sink_bounded", "sink %q waits at a bound: %s", r.name, st.Bounded).
+		report(health.Warning, time.Time{}, problem.New("sink_bounded", "%s waits at a bound: %s", title, st.Bounded).
 			WithDetail("%d in flight, %d waiting for a retry, %d behind others of their group", st.InFlight, st.WaitingRetry, st.Waiting).
 			WithHint("see why messages are not acknowledged; or raise max_ack_pending"))
 	}
@@ -243,19 +237,19 @@ func (s *Server) backfillHealth(sink string) []health.Issue {
 	return issues
 }
 
-func deliveryHealth(name string, st consumer.Stats, push delivery.Status) []health.Issue {
+func deliveryHealth(title string, st consumer.Stats, push delivery.Status) []health.Issue {
 	var issues []health.Issue
 	switch {
 	case push.Away != nil:
-		p := problem.New("destination_down", "the destination of sink %q fails, and is tried at intervals", name).
+		p := problem.New("destination_down", "the destination of %s fails, and is tried at intervals", title).
 			WithDetail("%s; next try %s", push.Away, push.NextTry.UTC().Format(time.RFC3339)).WithHint("mend the endpoint; delivery goes on by itself")
 		issues = append(issues, health.IssueOf(health.Error, p, push.AwaySince))
 	case !st.FailingFrom.IsZero() && time.Since(st.FailingFrom) > failingGrace:
-		p := problem.New("delivery_failing", "deliveries of sink %q fail", name).WithDetail("%s; %d messages wait for a retry", st.LastError, st.WaitingRetry).
+		p := problem.New("delivery_failing", "deliveries of %s fail", title).WithDetail("%s; %d messages wait for a retry", st.LastError, st.WaitingRetry).
 			WithHint("mend what the detail names; delivery goes on by itself")
 		issues = append(issues, health.IssueOf(health.Error, p, st.FailingFrom))
 	case st.WaitingRetry > 0:
-		p := problem.New("messages_retrying", "%s wait for a retry", fmt.Sprintf("%d messages of sink %q", st.WaitingRetry, name)).WithDetail("%s", st.LastError)
+		p := problem.New("messages_retrying", "%d messages of %s wait for a retry", st.WaitingRetry, title).WithDetail("%s", st.LastError)
 		issues = append(issues, health.IssueOf(health.Warning, p, st.LastErrorAt))
 	}
 	return issues

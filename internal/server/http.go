@@ -99,14 +99,14 @@ func (d *database) stream(match func(id, name string) bool) (api.Stream, bool) {
 	defer d.mu.Unlock()
 	if d.live != nil {
 		for _, r := range d.live.sinks {
-			if match(r.id, r.name) && r.push == nil {
+			if want := r.declared(); match(r.id, want.called()) && r.push == nil {
 				return stream{r}, true
 			}
 		}
 	}
 	for name := range d.wanted {
 		want := d.wanted[name]
-		if match(want.id, name) && want.sink.Destination.Type == resource.DestinationStream {
+		if match(want.id, want.called()) && want.sink.Destination.Type == resource.DestinationStream {
 			return absentStream(name), true
 		}
 	}

@@ -88,6 +88,22 @@ type laggard struct {
 	want     *declared // nil for one that is not declared any more
 }
 
+// title is what people call it.
+func (l *laggard) title() string {
+	if l.want != nil {
+		return l.want.title()
+	}
+	return fmt.Sprintf("sink %q", l.name)
+}
+
+// look is how to look at it.
+func (l *laggard) look() string {
+	if l.want != nil && l.want.retention != nil {
+		return "GET /healthz"
+	}
+	return "GET /healthz?sink=" + l.name
+}
+
 // sheds tells whether the consumer agreed to lose its oldest messages when the log is full.
 func (l laggard) sheds() bool {
 	return l.want != nil && l.want.sink.LoadSheddingPolicy == resource.DiscardOnFull
@@ -279,8 +295,8 @@ func (j *janitor) reportShare(size, limit uint64, lag []laggard) {
 			code = "log_nearly_full"
 		}
 		warnings = append(warnings, problem.New(code, "the change log takes %.0f %% of its disk budget", 100*share).
-			WithDetail("%d of %d bytes; sink %q is furthest behind, by %d entries; %s", size, limit, lag[0].name, j.live.log.End().Seq-lag[0].cursor+1, left).
-			WithHint("look at the sink with GET /healthz?sink=%s; or raise max_disk", lag[0].name))
+			WithDetail("%d of %d bytes; %s is furthest behind, by %d entries; %s", size, limit, lag[0].title(), j.live.log.End().Seq-lag[0].cursor+1, left).
+			WithHint("look at it with %s; or raise max_disk", lag[0].look()))
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -303,8 +319,8 @@ func (j *janitor) hold(size, limit uint64, lag []laggard) {
 	p := problem.New("log_full", "the change log has reached its disk budget, and reading from the slot has stopped").
 		WithDetail("%d of %d bytes", size, limit).WithHint("raise max_disk")
 	if len(lag) > 0 {
-		p = p.WithDetail("%d of %d bytes; sink %q has not acknowledged anything since entry %d", size, limit, lag[0].name, lag[0].cursor).
-			WithHint("mend sink %q, or set its status to disabled to let its messages go, or raise max_disk; WAL is kept by Postgres meanwhile", lag[0].name)
+		p = p.WithDetail("%d of %d bytes; %s has not acknowledged anything since entry %d", size, limit, lag[0].title(), lag[0].cursor).
+			WithHint("mend %s, or set its status to disabled to let its messages go, or raise max_disk; WAL is kept by Postgres meanwhile", lag[0].title())
 	}
 	j.floor = p
 	j.live.capture.Hold(p)

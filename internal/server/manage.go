@@ -145,6 +145,9 @@ func (o overview) Status(account string) api.Status {
 		v.Gaps = append(v.Gaps, d.sourceGaps()...)
 		wanted, runs := d.sinks()
 		for i := range all[1:] {
+			if all[1+i].Kind != "sink" {
+				continue
+			}
 			want := wanted[all[1+i].Name]
 			sink := sinkStatus(db.Name, runs, &want, &all[1+i])
 			worst = worse(worst, sink.Health)
@@ -297,7 +300,7 @@ func (d *database) sinkGaps() []api.Gap {
 	for _, name := range slices.Sorted(maps.Keys(runs)) {
 		c, _ := runs[name].now()
 		if g := c.Stats().LastGap; g != nil {
-			all = append(all, gapOf(res.Name, name, g))
+			all = append(all, gapOf(res.Name, runs[name].name, g))
 		}
 	}
 	return all

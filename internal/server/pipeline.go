@@ -71,7 +71,7 @@ func (r *sinkRun) pipelineOf(source resource.Database, want declared) (*pipeline
 	p.Pipeline = &shape.Pipeline{
 		Logger: r.logger,
 		Form: shape.Form{
-			Format: formatOf(want.sink), RecordOnly: want.sink.LegacyTransform == resource.LegacyTransformRecordOnly, Tail: tailOf(r.db.id, source, want),
+			Format: formatOf(want.sink), RecordOnly: want.retention != nil || want.sink.LegacyTransform == resource.LegacyTransformRecordOnly, Tail: tailOf(r.db.id, source, want),
 		},
 	}
 	if err := r.addRoutes(p.Pipeline, want); err != nil {

@@ -21,6 +21,16 @@ type registered struct {
 	Name    string `json:"name"`
 	Parent  string `json:"parent,omitempty"`  // a sink's database, by id
 	Account string `json:"account,omitempty"` // by id; "" for one that an earlier release left and nobody has declared since
+	// Retention says that it is a change retention, which runs as a sink does.
+	Retention bool `json:"retention,omitempty"`
+}
+
+// kind is the word for what it is.
+func (r *registered) kind() string {
+	if r.Retention {
+		return "change_retention"
+	}
+	return "sink"
 }
 
 func registryPrefix(kind store.Kind) string { return "registered/" + string(kind) + "/" }

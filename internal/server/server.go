@@ -81,10 +81,9 @@ type Server struct {
 	dbs      map[string]*database // by id
 	applied  error                // what went wrong in the last Apply
 
-	unapplied  time.Time           // since when
-	postponed  postponed           // what is to be declared, and could not be written yet
-	unkept     []resource.APIToken // made, and not in their files yet
-	retentions []retention         // active ones
+	unapplied time.Time           // since when
+	postponed postponed           // what is to be declared, and could not be written yet
+	unkept    []resource.APIToken // made, and not in their files yet
 
 	plane       *control.Plane
 	registry    registry

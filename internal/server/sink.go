@@ -33,6 +33,8 @@ type sinkRun struct {
 	pipeline atomic.Pointer[pipeline]
 	observer *sinkObserver
 	task     *task
+	life     string                    // of a change retention
+	table    atomic.Pointer[tableSink] // and what it writes to, the last
 
 	changing sync.Mutex // one change of the parts at a time; taken before mu
 
@@ -48,7 +50,13 @@ type sinkRun struct {
 func startSink(ctx context.Context, d *database, live *running, want declared, source resource.Database, from place) (*sinkRun, error) {
 	r := &sinkRun{
 		id: want.id, name: want.sink.Name, db: d, log: consumerLog{live.log}, want: want, source: source,
-		logger: d.logger.With("sink", want.sink.Name), observer: newSinkObserver(d.server.metrics.Consumer(want.id, want.sink.Name)),
+		logger: d.logger.With(want.kind(), want.sink.Name), observer: newSinkObserver(d.server.metrics.Consumer(want.id, want.sink.Name)),
+	}
+	if want.retention != nil {
+		var err error
+		if r.life, err = lifeOf(ctx, d.server.engine.State(), want.id); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.open(ctx, from); err != nil {
 		return nil, err
@@ -135,6 +143,14 @@ func (r *sinkRun) run(ctx context.Context) error {
 		stopUpper()
 		ended <- err
 	}()
+	if r.declared().retention != nil {
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			r.watchTable(upper)
+		}()
+		defer func() { stopUpper(); <-watched }()
+	}
 	var err error
 	if push != nil {
 		err = push.Run(upper)
@@ -231,6 +247,9 @@ func formatOf(s resource.Sink) message.Format {
 
 // settings opens the destination and says how to deliver to it.
 func (r *sinkRun) settings(want declared) (delivery.Settings, error) {
+	if want.retention != nil {
+		return r.retentionSettings(want)
+	}
 	cfg, err := webhookConfig(want)
 	if err != nil {
 		return delivery.Settings{}, err
@@ -270,7 +289,11 @@ func webhookConfig(want declared) (webhook.Config, error) {
 // config is the declaration as the consumer needs it.
 func (r *sinkRun) config(want declared) consumer.Config {
 	cfg := consumerConfig(want)
-	cfg.Where = conditionsOf(r.db.facts, &want.sink)
+	if want.retention != nil {
+		cfg.Where = retentionConditions(r.db.facts, &want.retention.ChangeRetention)
+	} else {
+		cfg.Where = conditionsOf(r.db.facts, &want.sink)
+	}
 	return cfg
 }
 

@@ -38,8 +38,8 @@ func (d *database) sink(match func(id, name string) bool) (api.Sink, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name := range d.wanted {
-		if want := d.wanted[name]; match(want.id, name) {
-			return absentSink(name), true
+		if want := d.wanted[name]; match(want.id, want.called()) {
+			return absentSink(want.sink.Name), true
 		}
 	}
 	return nil, false
@@ -53,7 +53,7 @@ func (d *database) running(match func(id, name string) bool) *sinkRun {
 		return nil
 	}
 	for _, r := range d.live.sinks {
-		if match(r.id, r.name) {
+		if want := r.declared(); match(r.id, want.called()) {
 			return r
 		}
 	}

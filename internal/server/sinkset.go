@@ -51,7 +51,8 @@ func (d *database) applySinks(ctx context.Context, live *running) error {
 	var errs []error
 	failures := map[string]failure{}
 	failed := func(name string, err error) {
-		errs = append(errs, fmt.Errorf("sink %q: %w", name, err))
+		want := wanted[name]
+		errs = append(errs, fmt.Errorf("%s: %w", want.title(), err))
 		f := failure{err, time.Now()}
 		if old, there := before[name]; there {
 			f.since = old.since

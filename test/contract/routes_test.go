@@ -310,7 +310,7 @@ func retentionRoutes(r *rig) {
 	require.Equal(r.t, []any{"a", "b"}, made.at("filters.0.comparison_value"))
 	require.Equal(r.t, "active", r.admin("PUT", "/api/change_retentions/r-1", object{"status": "active"}).require(200).text("status"))
 	r.eventually("an active one shows red", func() bool {
-		return strings.Contains(string(r.admin("GET", "/api/status", nil).require(200).body), `"not_in_this_version"`)
+		return strings.Contains(string(r.admin("GET", "/api/status", nil).require(200).body), `"retention_table_missing"`)
 	})
 	r.as(otherToken, "GET", "/api/status", nil).require(200)
 	require.NotContains(r.t, string(r.as(otherToken, "GET", "/api/status", nil).body), "r-1", "not those of another account")
