@@ -155,4 +155,3 @@ func (a *app) endpointsCommand() *cobra.Command { return a.command(endpointKind)
 func (a *app) functionsCommand() *cobra.Command {
 	return a.command(functionKind, a.tryCommand(), a.functionsBuild())
 }
-func (a *app) retentionsCommand() *cobra.Command { return a.command(retentionKind) }

@@ -91,7 +91,7 @@ var descriptions = map[string]string{ //nolint:gosec // it says what a password 
 	"databases[].max_change_bytes":                 "A larger change keeps its place but not its content.",
 	"databases[].heartbeat_interval":               "How often a heartbeat is written; 0s for none.",
 
-	"change_retentions":                              "Tables whose changes are kept as rows of another table. They can be declared; this version does not run them.",
+	"change_retentions":                              "Tables whose changes are kept as rows of another table.",
 	"change_retentions[].name":                       "The change retention's name.",
 	"change_retentions[].status":                     "Whether it runs.",
 	"change_retentions[].source_database":            "The database of the table, by its name here.",

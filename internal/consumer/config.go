@@ -94,7 +94,7 @@ type GroupMode string
 
 // The ways of grouping.
 const (
-	GroupByKey   GroupMode = ""      // the chosen columns, else the primary key, else the replica identity index, else nothing
+	GroupByKey   GroupMode = ""      // the chosen columns, else the row that an event is about, else the primary key, else the replica identity index, else nothing
 	GroupByTable GroupMode = "table" // the table
 	GroupOff     GroupMode = "off"   // nothing: every message is independent of all others
 )

@@ -153,7 +153,11 @@ func newRelPlan(p *plan, rel *cdc.Relation) *relPlan {
 	}
 	r.row = newKeyPlan(rel, rowColumns(rel), 0)
 	r.key = r.row
-	if names := p.grouping.Columns[filter.TableRef{Schema: rel.Schema, Name: rel.Name}]; len(names) > 0 {
+	names := p.grouping.Columns[filter.TableRef{Schema: rel.Schema, Name: rel.Name}]
+	if len(names) == 0 && rel.HoldsEvents() { // what happened to one row of another table keeps its order
+		names = cdc.EventGroup()
+	}
+	if len(names) > 0 {
 		var cols []int
 		for _, name := range names {
 			if i := rel.ColumnIndex(name); i >= 0 {

@@ -189,7 +189,7 @@ func (s *Server) removeSinks(ctx context.Context, want declaration) error {
 		}
 		errs = append(errs, s.forgetIdentity(ctx, store.Sink, r), s.registry.remove(ctx, store.Sink, r.ID))
 		s.metrics.Forget(r.ID, r.Name)
-		s.logger.Info("removed a "+r.kind()+" and what it has not delivered", r.kind(), r.Name)
+		s.logger.Info("removed a consumer and what it has not delivered", r.kind(), r.Name)
 	}
 	return errors.Join(errs...)
 }

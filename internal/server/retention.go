@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -157,13 +158,13 @@ func retentionConditions(facts *tableFacts, r *resource.ChangeRetention) consume
 		return nil
 	}
 	filters := columnFilters(r.Filters)
-	text := ""
+	var text strings.Builder
 	for i := range filters {
 		f := &filters[i]
-		text += fmt.Sprintf("%q %q %q %s %s\n", f.Column, f.FieldPath, f.FieldType, f.Operator, f.Value)
+		fmt.Fprintf(&text, "%q %q %q %s %s\n", f.Column, f.FieldPath, f.FieldType, f.Operator, f.Value)
 	}
 	return &conditions{
-		facts: facts, text: text, since: facts.now(), programs: map[programKey]*compiled{},
+		facts: facts, text: text.String(), since: facts.now(), programs: map[programKey]*compiled{},
 		compileOne: func(table where.Table, o where.Options) ([]*where.Program, error) {
 			p, _, err := where.FromColumnFilters(filters, table, o)
 			return []*where.Program{p}, err

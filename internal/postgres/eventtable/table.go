@@ -8,13 +8,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/problem"
 )
 
 // annotations is the one column that may be missing.
 const annotations = "transaction_annotations"
 
-// needed are the columns that an event table has, with the types that they may have; the first is that of DDL.
+// needed are the columns of an event table, with the types that they may have; the first is that of DDL.
 var needed = []struct {
 	name  string
 	types []string
@@ -32,17 +33,6 @@ var needed = []struct {
 	{"committed_at", []string{"timestamp with time zone"}},
 	{"inserted_at", []string{"timestamp with time zone", "timestamp without time zone"}},
 	{annotations, []string{"jsonb", "json"}},
-}
-
-// Columns are the columns by which an event table is known.
-func Columns() []string {
-	var names []string
-	for _, c := range needed {
-		if c.name != annotations {
-			names = append(names, c.name)
-		}
-	}
-	return names
 }
 
 // column is one of a table's.
@@ -138,7 +128,7 @@ func (t *table) fit() error {
 }
 
 func (t *table) missing() []string {
-	return slices.DeleteFunc(Columns(), t.has)
+	return slices.DeleteFunc(cdc.EventColumns(), t.has)
 }
 
 // wrong are the columns whose types values do not fit.
