@@ -38,6 +38,7 @@ type Deps struct {
 	Runtime   Runtime
 	Functions Functions
 	Backfills Backfills
+	Logs      Logs
 	SignIns   *auth.Throttle             // slows down the guessing of passwords
 	SetupLink func(secret string) string // where the first owner is made
 }
@@ -84,6 +85,7 @@ type API struct {
 	runtime   Runtime
 	functions Functions
 	backfills Backfills
+	logs      Logs
 	signIns   *auth.Throttle
 	signingIn chan struct{} // a place for each password that is being checked
 	unknown   *auth.Throttle
@@ -99,7 +101,7 @@ type API struct {
 func New(deps Deps) *API {
 	a := &API{
 		streams: deps.Streams, sinks: deps.Sinks, noted: deps.Audit, auth: deps.Auth, logger: deps.Logger, limits: deps.Limits.withDefaults(), docs: deps.DocsURL,
-		control: deps.Control, runtime: deps.Runtime, functions: deps.Functions, backfills: deps.Backfills, signIns: deps.SignIns, setupLink: deps.SetupLink,
+		control: deps.Control, runtime: deps.Runtime, functions: deps.Functions, backfills: deps.Backfills, logs: deps.Logs, signIns: deps.SignIns, setupLink: deps.SetupLink,
 		signingIn: make(chan struct{}, signInsAtOnce), unknown: auth.NewThrottle(unknownTokens, unknownWindow), draining: make(chan struct{}),
 	}
 	if a.docs == "" {

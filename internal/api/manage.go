@@ -13,7 +13,7 @@ func (a *API) managementRoutes() []entry {
 	return slices.Concat(
 		sinkKind().routes(a), databaseKind().routes(a), endpointKind().routes(a), functionKind().routes(a), retentionKind().routes(a),
 		a.backfillRoutes(), a.databaseRoutes(), a.replicationRoutes(), a.legacyRoutes(), a.documentRoutes(), a.revisionRoutes(),
-		a.tokenRoutes(), a.userRoutes(), a.sessionRoutes(), a.accountRoutes(), a.trialRoutes(),
+		a.logRoutes(), a.tokenRoutes(), a.userRoutes(), a.sessionRoutes(), a.accountRoutes(), a.trialRoutes(),
 		guard(reads,
 			route{http.MethodGet, "/api/status", a.status},
 			route{http.MethodGet, "/api/audit", a.audit},

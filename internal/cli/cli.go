@@ -100,7 +100,7 @@ func newRoot(streams Streams) *cobra.Command {
 	add(groupRun, newServe(streams), newTail(streams), a.consumeCommand())
 	add(groupDeclare, a.configCommand(), a.databasesCommand(), a.sinksCommand(), a.endpointsCommand(), a.functionsCommand(), a.retentionsCommand(),
 		a.backfillsCommand(), a.revisionsCommand())
-	add(groupWatch, newCheck(streams), a.statusCommand(), a.messagesCommand(), a.auditCommand())
+	add(groupWatch, newCheck(streams), a.statusCommand(), a.messagesCommand(), a.logCommand(), a.auditCommand())
 	add(groupAccess, a.contextCommand(), a.loginCommand(), a.logoutCommand(), a.accountCommand(), a.usersCommand(), a.tokensCommand(), a.adminCommand())
 	root.AddCommand(newVersion(streams), newTunnel())
 	for _, c := range root.Commands() {

@@ -64,7 +64,8 @@ type MessageFilter struct {
 
 func (f *MessageFilter) empty() bool { return f.Table == "" && f.Key == "" }
 
-func (f *MessageFilter) passes(c *cdc.Change) bool {
+// Passes reports whether a change is selected.
+func (f *MessageFilter) Passes(c *cdc.Change) bool {
 	if f.Table != "" && (c.Relation == nil || !namesTable(f.Table, c.Relation.Schema, c.Relation.Name)) {
 		return false
 	}
@@ -246,7 +247,7 @@ func (s *survey) judge(p *plan) {
 		if it.change == nil {
 			continue
 		}
-		if it.passes = s.filter.passes(it.change); it.passes {
+		if it.passes = s.filter.Passes(it.change); it.passes {
 			it.mark, s.buf, _ = p.classify(it.change, &s.sight, s.buf) // one that cannot be judged yet is not scanned yet either
 		}
 	}

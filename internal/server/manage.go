@@ -22,7 +22,7 @@ import (
 func (s *Server) apiDeps() api.Deps {
 	return api.Deps{
 		Streams: streams{s}, Sinks: streams{s}, Audit: s.plane.Audit, Auth: s.tokens, Logger: s.logger,
-		Control: s.plane, Runtime: overview{s}, Functions: trials{s}, Backfills: history{s}, SignIns: s.signIns, SetupLink: s.setupLink,
+		Control: s.plane, Runtime: overview{s}, Functions: trials{s}, Backfills: history{s}, Logs: logs{s}, SignIns: s.signIns, SetupLink: s.setupLink,
 	}
 }
 

@@ -38,6 +38,7 @@ func TestRoutes(t *testing.T) {
 		{"databases in use", databasesInUse},
 		{"endpoints", endpointRoutes},
 		{"functions", functionRoutes},
+		{"change logs", logRoutes},
 		{"change retentions", retentionRoutes},
 		{"replications", replicationRoutes},
 		{"databases of 2024", legacyRoutes},
