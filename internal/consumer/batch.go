@@ -207,6 +207,9 @@ func (c *Consumer) writeBatch(ctx context.Context) error {
 			c.lane.trim = needed
 			wake(c.laneWake)
 		}
+		if place.generation >= c.heldFor {
+			c.held = 0
+		}
 	}
 	close(b.written)
 	return err

@@ -35,7 +35,13 @@ func newEndless(n uint64, key func(uint64) string) *endlessLog {
 func (l *endlessLog) End() consumer.End {
 	return consumer.End{Seq: l.n, Position: cdc.Position{LSN: cdc.LSN(l.n)}, CommitTime: cdc.Timestamp(l.n)}
 }
-func (l *endlessLog) FirstSeq() uint64         { return 1 }
+func (l *endlessLog) FirstSeq() uint64 { return 1 }
+func (l *endlessLog) Since(_ context.Context, at cdc.Timestamp) (uint64, error) {
+	if uint64(at) > l.n {
+		return 0, consumer.ErrEnd
+	}
+	return max(uint64(at), 1), nil
+}
 func (l *endlessLog) Changed() <-chan struct{} { return nil }
 
 func (l *endlessLog) Segment(_ context.Context, seq uint64) (first, last uint64, changes []cdc.Change, err error) {

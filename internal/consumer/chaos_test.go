@@ -99,6 +99,10 @@ func (o *operator) act() int {
 	case 13:
 		if o.r.IntN(3) == 0 {
 			_, err := o.c.Rewind(ctx, o.r.Uint64N(o.log.End().Seq+2))
+			if o.cfg.Status == consumer.Disabled && !errors.Is(err, errCrashed) && !errors.Is(err, consumer.ErrStopped) {
+				require.ErrorContains(o.t, err, "disabled")
+				return what
+			}
 			o.fine(err)
 		} else {
 			o.fine(o.c.Release(ctx, o.r.Uint64N(o.log.End().Seq+2), "chaos"))

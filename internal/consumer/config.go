@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/sequinstream/sequin/internal/cdc"
@@ -34,6 +35,9 @@ type Log interface {
 	// Segment returns the run of changes that holds seq or, if there is none, the first one after it; changes[i].Seq is first+i. It returns
 	// ErrEnd when nothing at or after seq is visible yet, and a Gap when that part of the log is lost.
 	Segment(ctx context.Context, seq uint64) (first, last uint64, changes []cdc.Change, err error)
+	// Since is the first change that was committed at a time or later, and before which nothing was; rather one too early than one too late.
+	// It returns ErrEnd when nothing was committed then or later.
+	Since(ctx context.Context, at cdc.Timestamp) (seq uint64, err error)
 	// Changed is closed at the next advance of End.
 	Changed() <-chan struct{}
 }
@@ -69,6 +73,8 @@ type Deps struct {
 	Codec Codec
 	// Lane keeps the rows of backfills; nil for a consumer that takes none.
 	Lane *Lane
+	// Trimming is held while the log is trimmed, from the question what is needed to the last removal; nil if it never is.
+	Trimming sync.Locker
 	// Rand spreads retries; nil for a random seed. It is used under the consumer's lock.
 	Rand *rand.Rand
 }

@@ -38,8 +38,9 @@ type Consumer struct {
 	laneWake   chan struct{} // rows of backfills need their room no more
 	stopped    chan struct{} // closed when Run has ended
 
-	deadMu   sync.Mutex    // serializes changes to the dead letters
+	deadMu   sync.Mutex    // serializes changes to the dead letters, and moves
 	offering chan struct{} // holds one token while rows are offered, which takes turns
+	trimming sync.Locker   // held while the log is trimmed; nil if it never is. Taken after deadMu and before mu
 
 	mu   sync.Mutex
 	cfg  Config
@@ -50,6 +51,13 @@ type Consumer struct {
 	placeChanged bool         // by more than the cursor
 
 	writtenGeneration uint32
+
+	handed      uint64              // the last message that was handed out in this generation
+	replayBelow uint64              // what is delivered below it may have been delivered in an earlier generation
+	undo        *undo               // takes the last move back; nil if nothing does
+	held        uint64              // what the log has to keep for a move that is not durable yet; 0 for nothing
+	heldFor     uint32              // the generation that the move begins
+	late        map[flight]struct{} // push deliveries of earlier generations whose outcome is not known: until it is, nothing is handed out
 
 	done  *doneSet
 	next  uint64 // the scan's frontier: everything below was scanned
@@ -130,7 +138,7 @@ func Open(ctx context.Context, deps Deps, cfg Config) (*Consumer, error) {
 		r = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // G404: spreads retries, guards nothing
 	}
 	c := &Consumer{
-		log: newStrayLog(deps, cfg.ID), state: deps.State, encode: deps.Encode, cfg: cfg, rand: r,
+		log: newStrayLog(deps, cfg.ID), trimming: deps.Trimming, late: map[flight]struct{}{}, state: deps.State, encode: deps.Encode, cfg: cfg, rand: r,
 		logger: deps.Logger.With("consumer", cfg.Name),
 		keys:   newKeys(cfg.ID), tag: consumerTag(cfg.ID), limits: defaultBounds(), effort: defaultEffort(),
 		scanWake: make(chan struct{}, 1), timerWake: make(chan struct{}, 1), commitWake: make(chan struct{}, 1),
@@ -283,10 +291,14 @@ func (c *Consumer) retryAt(e *entry, after time.Duration) time.Time {
 func (c *Consumer) Cursor() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	pin := c.durable
 	if c.durablyDisabled {
-		return math.MaxUint64
+		pin = math.MaxUint64
 	}
-	return c.durable
+	if c.held > 0 {
+		pin = min(pin, c.held)
+	}
+	return pin
 }
 
 // wake makes the goroutine behind ch look again.

@@ -267,7 +267,7 @@ func (c *Consumer) loadDead(ctx context.Context) error {
 			return false, err
 		}
 		d, err := c.readDead(ctx, seq)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrNotFound) || (err == nil && !c.done.has(seq)) { // the second: a move delivers it again
 			return false, nil
 		}
 		if err != nil {

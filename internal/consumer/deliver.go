@@ -47,6 +47,9 @@ type loader struct {
 	sight sight
 	plan  *plan
 	place cursorRecord
+
+	replayBelow uint64
+
 	text  []byte
 	cuts  []textCut
 	batch []Delivery
@@ -57,7 +60,8 @@ type loader struct {
 // an error all of them are back.
 func (c *Consumer) read(ctx context.Context, picks []pick, maxBytes int) ([]*Delivery, error) {
 	c.mu.Lock()
-	l := loader{c: c, log: logReader{log: c.log}, plan: c.plan, place: c.place}
+	l := loader{c: c, log: logReader{log: c.log}, plan: c.plan, place: c.place, replayBelow: c.replayBelow}
+	picks = c.dropVoid(picks)
 	c.mu.Unlock()
 	l.batch = make([]Delivery, 0, len(picks))
 	l.cuts = make([]textCut, 0, len(picks))
@@ -133,11 +137,11 @@ func (l *loader) add(ctx context.Context, p pick) error {
 		if err != nil {
 			return err
 		}
-		d.Change, d.Size = change, change.Size
+		d.Change, d.Size, d.Replay = change, change.Size, p.seq < l.replayBelow
 		if err := l.judge(&d); err != nil {
 			return err
 		}
-		l.addText(p, func(dst []byte) []byte { return appendDeliveryID(dst, change, l.place.generation) }, func(dst []byte) []byte {
+		l.addText(p, func(dst []byte) []byte { return appendDeliveryID(dst, change, l.place.generation, d.Replay) }, func(dst []byte) []byte {
 			if change.Relation == nil {
 				return dst
 			}
@@ -163,9 +167,9 @@ func (l *loader) addText(p pick, id, group func([]byte) []byte) {
 }
 
 // appendDeliveryID appends the id for deduplication at the destination.
-func appendDeliveryID(dst []byte, change *cdc.Change, generation uint32) []byte {
+func appendDeliveryID(dst []byte, change *cdc.Change, generation uint32, replay bool) []byte {
 	dst = append(dst, change.IdempotencyKey()...)
-	if generation > 0 {
+	if replay {
 		dst = strconv.AppendUint(append(dst, ":g"...), uint64(generation), 10)
 	}
 	return dst
@@ -175,7 +179,7 @@ func appendDeliveryID(dst []byte, change *cdc.Change, generation uint32) []byte 
 func (c *Consumer) skip(p pick) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.flying(p.seq, p.attempt, p.redrive != nil)
+	e := c.picked(p)
 	if e == nil {
 		return
 	}
@@ -192,13 +196,13 @@ func (c *Consumer) lose(ctx context.Context, p pick, cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.redrive != nil {
-		if e := c.flying(p.seq, p.attempt, true); e != nil {
+		if e := c.picked(p); e != nil {
 			c.quiet(e)
 			c.endRedrive(e)
 		}
 		return
 	}
-	if c.flying(p.seq, p.attempt, false) == nil {
+	if c.picked(p) == nil {
 		return
 	}
 	c.logger.ErrorContext(ctx, "message is lost", "seq", p.seq, "error", cause)

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
@@ -89,4 +90,11 @@ func (c *Consumer) Books() string {
 		return fmt.Sprintf("counted (in flight, ready, retrying, waiting, bytes, blocked, leases) %v, the books say %v", got, want)
 	}
 	return ""
+}
+
+// Rewind moves the consumer without asking, to the nearest place that there is.
+func (c *Consumer) Rewind(ctx context.Context, seq uint64) (generation uint32, err error) {
+	seq = min(max(seq, c.log.FirstSeq(), 1), c.log.End().Seq+1)
+	move, err := c.Move(ctx, MoveRequest{To: seq, Skip: true})
+	return move.Generation, err
 }

@@ -129,6 +129,17 @@ func (l *fakeLog) Segment(_ context.Context, seq uint64) (first, last uint64, ch
 	return first, last, l.changes[first-1 : last], nil
 }
 
+func (l *fakeLog) Since(_ context.Context, at cdc.Timestamp) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := max(l.first, 1) - 1; i < uint64(len(l.changes)); i++ {
+		if l.changes[i].CommitTime >= at {
+			return i + 1, nil
+		}
+	}
+	return 0, consumer.ErrEnd
+}
+
 // table is a relation with the columns id (the key), val and grp.
 func table(oid uint32, name string) *cdc.Relation {
 	return &cdc.Relation{

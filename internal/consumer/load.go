@@ -26,7 +26,9 @@ func (c *Consumer) load(ctx context.Context) error {
 		}
 	}
 	c.done, c.writtenGeneration = newDoneSet(c.place.cursor), c.place.generation
-	for _, step := range []func(context.Context) error{c.loadDone, c.loadLane, c.loadStrays, c.loadFailures, c.loadDead, c.loadBurials, c.loadLeases, c.loadGaps} {
+	for _, step := range []func(context.Context) error{
+		c.loadDone, c.loadLane, c.loadMoves, c.loadStrays, c.loadFailures, c.loadDead, c.loadBurials, c.loadLeases, c.loadGaps, c.loadReach,
+	} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -154,7 +154,7 @@ func (c *Consumer) named(name string) (uint64, error) {
 	case id.Consumer != c.tag:
 		return 0, errNoMessage("ack id %s is not of a message of this sink", name)
 	case id.Generation != c.place.generation:
-		return 0, errNoMessage("ack id %s is of an earlier generation: the sink was rewound since", name)
+		return 0, errNoMessage("ack id %s is of an earlier generation: the sink was moved since", name)
 	}
 	return id.Seq, nil
 }
@@ -185,7 +185,7 @@ func (s *survey) message(ctx context.Context, sg *sighting) Message {
 	change := sg.change
 	m := Message{
 		Seq: sg.seq, AckID: AckID{Consumer: s.c.tag, Generation: sg.generation, Seq: sg.seq}.String(), State: sg.state,
-		ID: string(appendDeliveryID(nil, change, sg.generation)), Action: change.Op.Action(), Key: truncate(keyText(change), maxShownKey),
+		ID: string(appendDeliveryID(nil, change, sg.generation, sg.replay)), Action: change.Op.Action(), Key: truncate(keyText(change), maxShownKey),
 		Position:   change.Position,
 		CommitTime: change.CommitTime.Time(), Attempts: sg.attempts, NotVisibleUntil: sg.until, BlockedBy: sg.blockedBy, Bytes: change.Size,
 	}

@@ -25,6 +25,8 @@ import (
 //	dead/<seq>      a dead letter (JSON); deadbody/<seq> is its payload
 //	deadstat        count and bytes of the dead letters
 //	redrive/<seq>   a dead letter that is being delivered again: failed attempts since
+//	move/<n>        a move (JSON), by the generation that it began
+//	was/<n>/…       done and spread before that move; now/<n>/… those after one that took a move back
 //	gap/<seq>       messages that were given up or lost (JSON), by the first of them
 //	lane            the number below which all rows of backfills are done; lanedone/ and lanespread/ are bits as above, without a generation
 //	laneprogress/<backfill> how far a backfill has read: a page's first row (0 for a page that was empty), what was known before it, what with it.

@@ -117,8 +117,8 @@ func (c *Consumer) redrive(d *DeadLetter) int {
 		c.storeFailure(e, "")
 		c.activate(e)
 		return 1
-	case e != nil, c.batch.deletes(key), c.committing != nil && c.committing.deletes(key):
-		return 0
+	case e != nil, c.batch.deletes(key), c.committing != nil && c.committing.deletes(key), !c.isDone(d.Seq):
+		return 0 // the last: a move delivers the message again anyway
 	}
 	e = &entry{seq: d.Seq, redrive: &redrive{cost: d.cost()}, stale: true}
 	c.redrives[d.Seq] = e

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -95,11 +96,14 @@ func (c *Consumer) copies(ctx context.Context, seqs []uint64) (map[uint64][]byte
 // loadStrays remembers what was copied out of the log and is not done.
 func (c *Consumer) loadStrays(ctx context.Context) error {
 	return c.each(ctx, dirStray, func(seq uint64, value []byte) (bool, error) {
-		if c.done.has(seq) || seq >= c.place.below {
-			return false, nil
+		wanted := !c.done.has(seq) && seq < c.place.below
+		if wanted {
+			c.log.add(seq, len(value))
 		}
-		c.log.add(seq, len(value))
-		return true, nil
+		if u := c.undo; u != nil && seq >= u.place.cursor && seq < u.place.below {
+			u.strays[seq], wanted = len(value), true
+		}
+		return wanted, nil
 	})
 }
 
@@ -202,11 +206,16 @@ func (l *strayLog) all() []uint64 {
 	return slices.Clone(l.seqs)
 }
 
-func (l *strayLog) dropAll() []uint64 {
+// sizesOf is what was copied, with its sizes.
+func (l *strayLog) sizesOf() map[uint64]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	seqs := l.seqs
+	return maps.Clone(l.sizes)
+}
+
+func (l *strayLog) dropAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.seqs, l.bytes = nil, 0
 	clear(l.sizes)
-	return seqs
 }

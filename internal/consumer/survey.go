@@ -114,6 +114,7 @@ type sighting struct {
 	until      time.Time // end of its lease, or of its wait
 	blockedBy  uint64    // 0: by nothing
 	generation uint32
+	replay     bool
 	plan       *plan
 }
 
@@ -255,7 +256,7 @@ func (s *survey) judge(p *plan) {
 
 // sighting tells how a message stands that is not done. Called with c.mu held, as blockedBy.
 func (c *Consumer) sighting(it *item, now time.Time) sighting {
-	s := sighting{seq: it.seq, change: it.change, state: MessageAvailable, generation: c.place.generation, plan: c.plan}
+	s := sighting{seq: it.seq, change: it.change, state: MessageAvailable, generation: c.place.generation, replay: it.seq < c.replayBelow, plan: c.plan}
 	e := c.entries[it.seq]
 	if e != nil {
 		s.attempts, s.failed = e.attempts, e.attempts > 0

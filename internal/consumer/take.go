@@ -10,10 +10,11 @@ import (
 
 // pick is a message on its way to a worker: a copy, for use without the lock.
 type pick struct {
-	seq     uint64
-	order   uint64 // where it belongs among the others
-	attempt int
-	redrive *redrive
+	seq        uint64
+	order      uint64 // where it belongs among the others
+	attempt    int
+	generation uint32
+	redrive    *redrive
 }
 
 // waiter waits for messages.
@@ -181,7 +182,7 @@ func (c *Consumer) dispatch() {
 
 // pick puts as many messages in flight as somebody asks for, lowest first.
 func (c *Consumer) pick(w *waiter) []pick {
-	if c.readyN+c.lane.readyN == 0 || c.cfg.Status != Active || c.stopReason != "" {
+	if c.readyN+c.lane.readyN == 0 || c.cfg.Status != Active || c.stopReason != "" || len(c.late) > 0 {
 		return nil
 	}
 	limit := min(w.limit, c.cfg.MaxAckPending-c.inFlightN-c.retryN)
@@ -269,7 +270,10 @@ func (c *Consumer) start(e *entry) pick {
 	if e.attempts > 0 {
 		c.stats.redelivered++
 	}
-	return pick{seq: e.seq, order: c.order(e.seq), attempt: e.attempts + 1, redrive: e.redrive}
+	if e.redrive == nil && e.seq < laneBase {
+		c.handed = max(c.handed, e.seq)
+	}
+	return pick{seq: e.seq, order: c.order(e.seq), attempt: e.attempts + 1, generation: c.place.generation, redrive: e.redrive}
 }
 
 // fly counts e as handed out.
@@ -293,9 +297,18 @@ func (c *Consumer) flying(seq uint64, attempt int, redriven bool) *entry {
 	return e
 }
 
+// picked is the entry of a pick that is still in flight. One of an earlier generation is over.
+func (c *Consumer) picked(p pick) *entry {
+	if p.redrive == nil && p.generation != c.place.generation {
+		c.settleLate(p.generation, p.seq)
+		return nil
+	}
+	return c.flying(p.seq, p.attempt, p.redrive != nil)
+}
+
 func (c *Consumer) releasePicks(picks []pick) {
 	for _, p := range slices.Backward(picks) {
-		if e := c.flying(p.seq, p.attempt, p.redrive != nil); e != nil {
+		if e := c.picked(p); e != nil {
 			c.uncount(e)
 			c.release(e)
 		}
@@ -338,7 +351,7 @@ func (c *Consumer) Settle(ctx context.Context, results []Result) error {
 	}
 	// What was accepted first: a failure takes back what follows it in its group.
 	for i := range results {
-		if r := &results[i]; r.Outcome == Done && r.Delivery.generation == c.place.generation && c.complete(r.Delivery.Seq) {
+		if r := &results[i]; r.Outcome == Done && !c.void(r.Delivery) && c.complete(r.Delivery.Seq) {
 			c.stats.acked++
 			c.uncommitted++
 			c.batch.settled++
@@ -346,7 +359,7 @@ func (c *Consumer) Settle(ctx context.Context, results []Result) error {
 		}
 	}
 	for i := range results {
-		if r := &results[i]; r.Outcome != Done && r.Delivery.generation == c.place.generation {
+		if r := &results[i]; r.Outcome != Done && !c.void(r.Delivery) {
 			c.settleFailure(now, r)
 		}
 	}

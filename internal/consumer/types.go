@@ -44,6 +44,7 @@ type Delivery struct {
 	ID       string      // for deduplication at the destination: the idempotency key, plus ":g<generation>" for replays
 	Group    string      // ordering key as text, "" when ungrouped
 	Attempt  int         // 1 for the first
+	Replay   bool        // may have been delivered before: the consumer was moved back, or somebody asked for this message once more
 	Redriven bool        // handed out again from the dead letters
 	Change   *cdc.Change // nil for a redriven message whose change is no longer retained
 	Payload  []byte      // redriven messages only: the body as it was dead-lettered, if it could be built
@@ -51,6 +52,7 @@ type Delivery struct {
 	Refused  error       // the condition cannot be evaluated for this change: to be settled as a failure, not delivered
 
 	generation uint32
+	again      bool // asked for once more, out of order
 }
 
 // TakeOptions shapes one batch of a push consumer.

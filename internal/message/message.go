@@ -40,6 +40,7 @@ func (f Format) variant() int {
 
 // Flags is what one delivery may add to a message's metadata.
 type Flags struct {
+	Replay     bool   // "replay": true: may have been delivered before, and was asked for again
 	Redriven   bool   // "redriven": true: taken out of the dead letters, out of order
 	Enrichment []byte // "enrichment": a JSON object; nil for null
 }
@@ -53,6 +54,9 @@ func Append(dst []byte, c *cdc.Change, f Format, tail *Tail, flags Flags) ([]byt
 	dst, err := appendHead(dst, c, f)
 	if err != nil {
 		return dst, err
+	}
+	if flags.Replay {
+		dst = append(dst, `,"replay":true`...)
 	}
 	if flags.Redriven {
 		dst = append(dst, `,"redriven":true`...)

@@ -68,6 +68,7 @@ func with(c *cdc.Change, edit func(*cdc.Change)) *cdc.Change {
 var messages = map[string]messageCase{
 	"insert":                {change: change(cdc.OpInsert, 0, nil, rowBefore)},
 	"insert_micros":         {change: change(cdc.OpInsert, 0, nil, rowBefore), format: micros},
+	"insert_replay":         {change: change(cdc.OpInsert, 0, nil, rowBefore), flags: message.Flags{Replay: true}},
 	"insert_redriven":       {change: change(cdc.OpInsert, 0, nil, rowBefore), flags: message.Flags{Redriven: true}},
 	"insert_shorter_row":    {change: change(cdc.OpInsert, 0, nil, cdctest.Tuple("1", "2"))},
 	"insert_binary":         {change: change(cdc.OpInsert, 0, nil, cdctest.Tuple(cdctest.Binary{0, 0xab}, nil, nil, nil, nil))},

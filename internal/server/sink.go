@@ -89,7 +89,7 @@ func (r *sinkRun) open(ctx context.Context, from place) error {
 	cfg := r.config(want)
 	cfg.StartAt, cfg.SkipBelow = from.seq, from.lsn
 	c, err := consumer.Open(ctx, consumer.Deps{
-		Log: r.log, State: r.db.server.engine.State(), Logger: r.logger, Codec: changeCodec{}, Lane: r.db.server.laneOf(want.id),
+		Log: r.log, State: r.db.server.engine.State(), Logger: r.logger, Codec: changeCodec{}, Lane: r.db.server.laneOf(want.id), Trimming: &r.db.trimming,
 		Encode: func(ch *cdc.Change) ([]byte, error) {
 			return r.pipeline.Load().Form.Encode(nil, &consumer.Delivery{Change: ch})
 		},

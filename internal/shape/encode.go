@@ -31,5 +31,5 @@ func (f Form) whole(dst []byte, d *consumer.Delivery, enrichment []byte) ([]byte
 	case d.Change == nil:
 		return dst, problem.New("message_lost", "the change behind the message is no longer retained, and its body was not kept")
 	}
-	return message.Append(dst, d.Change, f.Format, f.Tail, message.Flags{Redriven: d.Redriven, Enrichment: enrichment})
+	return message.Append(dst, d.Change, f.Format, f.Tail, message.Flags{Replay: d.Replay, Redriven: d.Redriven, Enrichment: enrichment})
 }
