@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -119,7 +120,7 @@ func (a *API) Local() http.Handler { return a.open(append(a.routes(), a.adminRou
 func (a *API) routes() []entry {
 	all := guard(consumes, a.streamRoutes()...)
 	if a.sinks != nil {
-		all = append(all, guarded(append(a.messageRoutes(), a.deadLetterRoutes()...))...)
+		all = append(all, guarded(slices.Concat(a.messageRoutes(), a.moveRoutes(), a.deadLetterRoutes()))...)
 	}
 	if a.control != nil {
 		all = append(all, a.managementRoutes()...)

@@ -117,6 +117,16 @@ var statuses = map[string]int{
 	"database_not_found":   http.StatusNotFound,
 	"sink_not_found":       http.StatusNotFound,
 
+	"history_trimmed":     http.StatusConflict,
+	"beyond_log_end":      http.StatusConflict,
+	"move_skips_messages": http.StatusConflict,
+	"search_unfinished":   http.StatusConflict,
+	"nothing_to_undo":     http.StatusConflict,
+	"sink_disabled":       http.StatusConflict,
+	"no_such_message":     http.StatusNotFound,
+	"where_invalid":       http.StatusUnprocessableEntity,
+	"table_facts_unknown": http.StatusServiceUnavailable,
+
 	"no_messages":                 http.StatusNotFound,
 	"message_not_whole":           http.StatusUnprocessableEntity,
 	"enrichment_needs_changes":    http.StatusUnprocessableEntity,

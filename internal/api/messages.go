@@ -20,7 +20,7 @@ type Sinks interface {
 	SinkByName(account, name string) (Sink, bool)
 }
 
-// Sink is what can be seen of a sink's messages and done about them; *consumer.Consumer has all of it. Each call takes a bounded time, whatever
+// Sink is what can be seen of a sink's messages and done about them; *consumer.Consumer has nearly all of it. Each call takes a bounded time, whatever
 // the backlog, and what it changed is durable when it returns. It is safe for concurrent use.
 type Sink interface {
 	Name() string
@@ -35,6 +35,8 @@ type Sink interface {
 	DeadLetter(ctx context.Context, seq uint64) (consumer.DeadLetter, error)
 	Redrive(ctx context.Context, sel consumer.DeadSelection) (consumer.Changed, error)
 	Discard(ctx context.Context, sel consumer.DeadSelection) (consumer.Changed, error)
+
+	Mover
 }
 
 // AuditFunc notes what somebody did to the messages of an account's sink: "messages.redeliver", "messages.discard", "dead_letters.redrive" or

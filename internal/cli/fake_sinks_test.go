@@ -66,6 +66,48 @@ func (f *fakeServer) extras() {
 		return no(http.StatusNotFound, "backfill_not_found", "there is no such backfill")
 	}))
 	f.messageRoutes(sink)
+	f.moveRoutes(sink)
+}
+
+// moveRoutes are those of a sink with two messages that are not delivered, 3 and 5, and a log that ends with 9.
+func (f *fakeServer) moveRoutes(sink func(func(*http.Request, object) reply) func(*http.Request, object) reply) {
+	moved := func(from, to any) reply {
+		return ok(object{
+			"moved": from != to, "generation": 1, "from": from, "to": to, "skipped": 0, "unread": 0, "at": "2030-01-31T09:30:00.000000Z",
+			"reason": "", "undoes": nil, "undoable": true,
+		})
+	}
+	f.on("POST /api/sinks/{name}/move", sink(func(_ *http.Request, body object) reply {
+		to, _ := body["to"].(object)
+		number, _ := to["seq"].(json.Number)
+		seq, _ := strconv.Atoi(number.String())
+		switch {
+		case to["time"] == "1999-01-01T00:00:00Z":
+			return no(http.StatusConflict, "history_trimmed", "what was committed at 1999-01-01T00:00:00Z is not in the change log any more")
+		case to["where"] != nil && to["after"] == nil && body["dry_run"] == true: // as if the part that was looked at had none
+			return ok(object{"dry_run": true, "found": false, "next": 3, "from": nil, "to": nil})
+		case seq == 0:
+			seq = 4
+		}
+		if body["dry_run"] != true {
+			return moved(10, seq)
+		}
+		const first, last = "2030-01-31T09:30:00.000000Z", "2030-01-31T10:00:00.000000Z"
+		skip := object{"messages": 0, "bytes": 0, "at_least": false, "first": nil, "last": nil}
+		if seq > 5 {
+			skip = object{"messages": 1, "bytes": 10, "at_least": false, "first": first, "last": first}
+		}
+		return ok(object{
+			"dry_run": true, "found": true, "next": nil, "from": object{"seq": 10, "lsn": "0/9", "commit_timestamp": last, "end": true},
+			"to":      object{"seq": seq, "lsn": "0/4", "commit_timestamp": first, "end": false},
+			"deliver": object{"messages": 6, "bytes": 6144, "at_least": true, "first": first, "last": last}, "again": 4, "skip": skip,
+			"in_flight": 1, "dead_letters": 2, "status": "paused",
+		})
+	}))
+	f.on("POST /api/sinks/{name}/move/undo", sink(func(*http.Request, object) reply { return moved(4, 10) }))
+	f.on("GET /api/sinks/{name}/moves", sink(func(*http.Request, object) reply {
+		return ok(object{"data": []object{{"generation": 1, "at": "2030-01-31T09:30:00.000000Z", "from": 10, "to": 4, "skipped": 0, "unread": 0, "undoes": nil, "undoable": true, "reason": "a test"}}})
+	}))
 }
 
 func (f *fakeServer) messageRoutes(sink func(func(*http.Request, object) reply) func(*http.Request, object) reply) {

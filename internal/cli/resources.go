@@ -120,7 +120,7 @@ func (a *app) sinksCommand() *cobra.Command {
 		a.statusChange("pause", "Keep changes for a sink, and deliver none", "paused", ""),
 		a.statusChange("resume", "Deliver again", "active", ""),
 		a.statusChange("disable", "Keep nothing for a sink; it returns at what comes then", "disabled", "disable sink %s? It will not get the changes that come in the meantime."),
-		position,
+		position, a.sinksMove(), a.sinksUndoMove(), a.sinksMoves(),
 	)
 }
 

@@ -33,7 +33,7 @@ func (f streams) sink(account string, match func(id, name string) bool) (api.Sin
 func (d *database) sink(match func(id, name string) bool) (api.Sink, bool) {
 	if r := d.running(match); r != nil {
 		c, _ := r.now()
-		return c, true
+		return runningSink{c, d.facts}, true
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

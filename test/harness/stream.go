@@ -27,6 +27,7 @@ type Message struct {
 		UnchangedColumns       []string        `json:"unchanged_columns"`
 		PartitionName          string          `json:"partition_name"`
 		Redriven               bool            `json:"redriven"`
+		Replay                 bool            `json:"replay,omitempty"`
 	} `json:"metadata"`
 }
 

@@ -267,4 +267,6 @@ func (l seen) Segment(ctx context.Context, seq uint64) (first, last uint64, chan
 	return s.First, s.Last, s.Changes, nil
 }
 
+func (l seen) Since(context.Context, cdc.Timestamp) (uint64, error) { return 0, consumer.ErrEnd }
+
 var _ engine.Engine = (*embedded.Engine)(nil)

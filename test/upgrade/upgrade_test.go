@@ -124,7 +124,7 @@ func write(t *testing.T) string {
 	in.run(t, "released", func(c *consumer.Consumer) { require.NoError(t, c.Release(ctx, 12, "discard_on_full")) })
 	in.run(t, "rewound", func(c *consumer.Consumer) {
 		require.NoError(t, c.Ack(ctx, take(c, 5, time.Hour)))
-		_, err := c.Rewind(ctx, 1)
+		_, err := c.Move(ctx, consumer.MoveRequest{To: 1})
 		require.NoError(t, err)
 	})
 	in.run(t, "hooked", func(c *consumer.Consumer) {
