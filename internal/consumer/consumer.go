@@ -57,6 +57,7 @@ type Consumer struct {
 	undo        *undo               // takes the last move back; nil if nothing does
 	held        uint64              // what the log has to keep for a move that is not durable yet; 0 for nothing
 	heldFor     uint32              // the generation that the move begins
+	againBytes  int                 // of the copies of messages that were asked for once more
 	late        map[flight]struct{} // push deliveries of earlier generations whose outcome is not known: until it is, nothing is handed out
 
 	done  *doneSet

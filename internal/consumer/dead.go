@@ -138,6 +138,11 @@ func (c *Consumer) buryNext(ctx context.Context) (bool, error) {
 			return true, nil // discarded meanwhile
 		}
 		c.burials = c.burials[1:]
+		if e := c.redrives[b.seq]; b.redrive.isAgain() && e != nil {
+			c.quiet(e)
+			c.endRedrive(e)
+			return true, nil
+		}
 		c.logger.ErrorContext(ctx, "message is lost", "seq", b.seq, "error", err)
 		c.recordGap(GapRecord{From: b.seq, To: b.seq, Reason: GapLost, Detail: err.Error(), Count: 1})
 		c.complete(b.seq)
@@ -204,12 +209,18 @@ func (c *Consumer) deadLetter(ctx context.Context, b *burial, p *plan) (*DeadLet
 		cause = c.lastCause(ctx, b)
 	}
 	cause = truncate(cause, maxErrorBytes)
-	if b.redrive != nil {
+	if b.redrive != nil && !b.redrive.isAgain() {
 		d, err := c.letter(ctx, b.seq)
 		d.Reason, d.Error, d.At = b.reason, cause, time.Now()
 		return &d, err
 	}
-	change, err := (&logReader{log: c.log}).at(ctx, b.seq)
+	read := (&logReader{log: c.log}).at
+	if b.redrive.isAgain() {
+		read = func(ctx context.Context, seq uint64) (*cdc.Change, error) {
+			return c.againChange(ctx, &logReader{log: c.log}, seq)
+		}
+	}
+	change, err := read(ctx, b.seq)
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +302,7 @@ func (c *Consumer) entomb(e *entry, d, replaced *DeadLetter) {
 	if e.redrive == nil {
 		c.batch.putFirst(marker, []byte{recordVersion})
 	}
-	if len(d.Payload) > 0 && e.redrive == nil {
+	if len(d.Payload) > 0 && (e.redrive == nil || e.redrive.isAgain()) {
 		c.batch.putFirst(c.keys.number(dirDeadBody, d.Seq), append([]byte{recordVersion}, d.Payload...))
 	}
 	c.batch.putFirst(c.keys.number(dirDead, d.Seq), append([]byte{recordVersion}, value...))

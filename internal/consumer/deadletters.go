@@ -266,8 +266,12 @@ func (c *Consumer) loadDead(ctx context.Context) error {
 		if err != nil {
 			return false, err
 		}
+		if e := c.redrives[seq]; e != nil { // asked for once more
+			e.attempts, e.next = m.attempts, m.next
+			return true, nil
+		}
 		d, err := c.readDead(ctx, seq)
-		if errors.Is(err, ErrNotFound) || (err == nil && !c.done.has(seq)) { // the second: a move delivers it again
+		if errors.Is(err, ErrNotFound) || (err == nil && !c.isDone(seq)) { // the second: a move delivers it again
 			return false, nil
 		}
 		if err != nil {

@@ -106,7 +106,7 @@ func (l *loader) judge(d *Delivery) error {
 	}
 	ok, failure, unknown := l.plan.matches(l.sight.of(l.plan, d.Change.Relation), d.Change)
 	d.Refused = errors.Join(failure, unknown)
-	if d.Refused == nil && !ok && !d.Redriven {
+	if d.Refused == nil && !ok && !d.outOfOrder() {
 		return errUnwanted
 	}
 	return nil
@@ -115,6 +115,9 @@ func (l *loader) judge(d *Delivery) error {
 // add appends one delivery.
 func (l *loader) add(ctx context.Context, p pick) error {
 	d := Delivery{Seq: p.seq, Attempt: p.attempt, generation: l.place.generation}
+	if p.redrive.isAgain() {
+		return l.addAgain(ctx, p, d)
+	}
 	change, err := l.log.at(ctx, p.seq)
 	if p.redrive != nil {
 		if err != nil && !lost(err) && !errors.Is(err, ErrEnd) {
@@ -141,16 +144,36 @@ func (l *loader) add(ctx context.Context, p pick) error {
 		if err := l.judge(&d); err != nil {
 			return err
 		}
-		l.addText(p, func(dst []byte) []byte { return appendDeliveryID(dst, change, l.place.generation, d.Replay) }, func(dst []byte) []byte {
-			if change.Relation == nil {
-				return dst
-			}
-			return l.sight.of(l.plan, change.Relation).appendGroup(dst, change)
-		})
+		l.addText(p, func(dst []byte) []byte { return appendDeliveryID(dst, change, l.place.generation, d.Replay) },
+			func(dst []byte) []byte { return l.appendGroup(dst, change) })
 	}
 	l.bytes += d.Size
 	l.batch = append(l.batch, d)
 	return nil
+}
+
+// addAgain appends the delivery of a message that was asked for once more.
+func (l *loader) addAgain(ctx context.Context, p pick, d Delivery) error {
+	change, err := l.c.againChange(ctx, &l.log, p.seq)
+	if err != nil {
+		return err
+	}
+	d.Change, d.Size, d.Replay, d.again = change, change.Size, true, true
+	if err := l.judge(&d); err != nil {
+		return err
+	}
+	l.addText(p, func(dst []byte) []byte { return appendAgainID(dst, change, p.redrive.again.asked) },
+		func(dst []byte) []byte { return l.appendGroup(dst, change) })
+	l.bytes += d.Size
+	l.batch = append(l.batch, d)
+	return nil
+}
+
+func (l *loader) appendGroup(dst []byte, change *cdc.Change) []byte {
+	if change.Relation == nil {
+		return dst
+	}
+	return l.sight.of(l.plan, change.Relation).appendGroup(dst, change)
 }
 
 func (l *loader) addText(p pick, id, group func([]byte) []byte) {

@@ -27,7 +27,7 @@ func (c *Consumer) load(ctx context.Context) error {
 	}
 	c.done, c.writtenGeneration = newDoneSet(c.place.cursor), c.place.generation
 	for _, step := range []func(context.Context) error{
-		c.loadDone, c.loadLane, c.loadMoves, c.loadStrays, c.loadFailures, c.loadDead, c.loadBurials, c.loadLeases, c.loadGaps, c.loadReach,
+		c.loadDone, c.loadLane, c.loadMoves, c.loadStrays, c.loadFailures, c.loadAgain, c.loadDead, c.activateAgain, c.loadBurials, c.loadLeases, c.loadGaps, c.loadReach,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -192,7 +192,7 @@ func (c *Consumer) void(d *Delivery) bool {
 	if d.generation == c.place.generation {
 		return false
 	}
-	if d.Redriven || d.again {
+	if d.outOfOrder() {
 		return c.redrives[d.Seq] == nil
 	}
 	c.settleLate(d.generation, d.Seq)

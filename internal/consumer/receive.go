@@ -71,7 +71,7 @@ func (c *Consumer) leaseOut(ctx context.Context, ds []*Delivery, visibility time
 	kept := ds[:0]
 	es := make([]*entry, 0, len(ds))
 	for _, d := range ds {
-		if e := c.flying(d.Seq, d.Attempt, d.Redriven); e != nil && d.generation == c.place.generation {
+		if e := c.flying(d.Seq, d.Attempt, d.outOfOrder()); e != nil && d.generation == c.place.generation {
 			es = append(es, e)
 			kept = append(kept, d)
 		}
@@ -90,7 +90,7 @@ func (c *Consumer) leaseOut(ctx context.Context, ds []*Delivery, visibility time
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, d := range kept {
-		if e := c.flying(d.Seq, d.Attempt, d.Redriven); e != nil && e.lease == l {
+		if e := c.flying(d.Seq, d.Attempt, d.outOfOrder()); e != nil && e.lease == l {
 			c.release(e)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 //	dead/<seq>      a dead letter (JSON); deadbody/<seq> is its payload
 //	deadstat        count and bytes of the dead letters
 //	redrive/<seq>   a dead letter that is being delivered again: failed attempts since
+//	again/<seq>     a message that was asked for once more: when, and a copy of it; its failed attempts are in redrive/<seq>
 //	move/<n>        a move (JSON), by the generation that it began
 //	was/<n>/…       done and spread before that move; now/<n>/… those after one that took a move back
 //	gap/<seq>       messages that were given up or lost (JSON), by the first of them

@@ -10,9 +10,10 @@ import (
 	"github.com/sequinstream/sequin/internal/problem"
 )
 
-// redrive marks an entry that is delivered again from the dead letters.
+// redrive marks an entry that is delivered again, out of order: from the dead letters, or because somebody asked for it.
 type redrive struct {
-	cost int64
+	cost  int64
+	again *again // no dead letter, but a message that was asked for once more
 }
 
 // deadPortion is how many dead letters are changed at a time.
@@ -45,7 +46,7 @@ func (c *Consumer) Redrive(ctx context.Context, sel DeadSelection) (Changed, err
 }
 
 func (c *Consumer) errTooManyRedrives() error {
-	return problem.New("too_many_redrives", "at most %d dead letters can be redriven at a time", c.limits.redrives).
+	return problem.New(codeTooMany, "at most %d dead letters can be redriven at a time", c.limits.redrives).
 		WithHint("redrive in portions, the next when those under way are delivered")
 }
 
@@ -163,7 +164,7 @@ func (c *Consumer) discardDead(ctx context.Context, seqs []uint64) (gone map[uin
 	// End their redrives first: then nobody else can remove them, once what is under way is written.
 	c.mu.Lock()
 	for _, seq := range seqs {
-		if e := c.redrives[seq]; e != nil {
+		if e := c.redrives[seq]; e != nil && !e.redrive.isAgain() {
 			c.quiet(e)
 			c.endRedrive(e)
 		}
@@ -245,13 +246,18 @@ func (c *Consumer) removeDead(seq uint64, cost int64) {
 // redriveDone removes the dead letter of a message that was acknowledged after all.
 func (c *Consumer) redriveDone(e *entry) {
 	c.quiet(e)
-	cost := e.redrive.cost
+	cost, isAgain := e.redrive.cost, e.redrive.isAgain()
 	c.endRedrive(e)
-	c.removeDead(e.seq, cost)
+	if !isAgain {
+		c.removeDead(e.seq, cost)
+	}
 }
 
 // endRedrive forgets a redrive; the dead letter stays.
 func (c *Consumer) endRedrive(e *entry) {
 	delete(c.redrives, e.seq)
 	c.batch.delete(c.keys.number(dirRedrive, e.seq))
+	if e.redrive.isAgain() {
+		c.forgetAgain(e)
+	}
 }

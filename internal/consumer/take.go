@@ -382,7 +382,7 @@ func (c *Consumer) Settle(ctx context.Context, results []Result) error {
 // settleFailure records an outcome other than Done.
 func (c *Consumer) settleFailure(now time.Time, r *Result) {
 	d := r.Delivery
-	e := c.flying(d.Seq, d.Attempt, d.Redriven)
+	e := c.flying(d.Seq, d.Attempt, d.outOfOrder())
 	if e == nil {
 		return
 	}

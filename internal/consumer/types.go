@@ -55,6 +55,9 @@ type Delivery struct {
 	again      bool // asked for once more, out of order
 }
 
+// outOfOrder reports whether the message is delivered beside the others: redriven, or asked for once more.
+func (d *Delivery) outOfOrder() bool { return d.Redriven || d.again }
+
 // TakeOptions shapes one batch of a push consumer.
 type TakeOptions struct {
 	Max       int             // messages, at least 1
