@@ -120,7 +120,7 @@ func (a *API) Local() http.Handler { return a.open(append(a.routes(), a.adminRou
 func (a *API) routes() []entry {
 	all := guard(consumes, a.streamRoutes()...)
 	if a.sinks != nil {
-		all = append(all, guarded(slices.Concat(a.messageRoutes(), a.moveRoutes(), a.deadLetterRoutes()))...)
+		all = append(all, guarded(slices.Concat(a.messageRoutes(), a.moveRoutes(), a.replayRoutes(), a.deadLetterRoutes()))...)
 	}
 	if a.control != nil {
 		all = append(all, a.managementRoutes()...)

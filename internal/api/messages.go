@@ -37,6 +37,7 @@ type Sink interface {
 	Discard(ctx context.Context, sel consumer.DeadSelection) (consumer.Changed, error)
 
 	Mover
+	Replayer
 }
 
 // AuditFunc notes what somebody did to the messages of an account's sink: "messages.redeliver", "messages.discard", "dead_letters.redrive" or

@@ -111,7 +111,7 @@ func (t *target) read() (d destination, err error) {
 		}
 		d.text = "position " + *t.Position
 	default:
-		if d.target.Time, err = time.Parse(time.RFC3339Nano, *t.Time); err != nil || d.target.Time.Year() < 1970 {
+		if d.target.Time, err = time.Parse(time.RFC3339Nano, *t.Time); err != nil || d.target.Time.Year() < firstYear {
 			return d, badParameter("to", "has time %q; write it with a zone, as in 2030-01-31T09:30:00Z or 2030-01-31T09:30:00.5+01:00", clip(*t.Time))
 		}
 		d.text = "time " + d.target.Time.UTC().Format(time.RFC3339Nano)

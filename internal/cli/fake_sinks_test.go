@@ -104,6 +104,25 @@ func (f *fakeServer) moveRoutes(sink func(func(*http.Request, object) reply) fun
 			"in_flight": 1, "dead_letters": 2, "status": "paused",
 		})
 	}))
+	f.on("POST /api/sinks/{name}/replays", sink(func(_ *http.Request, body object) reply {
+		if body["dry_run"] == true {
+			return ok(object{"dry_run": true, "messages": 1, "bytes": 512, "at_least": false, "first": "2030-01-31T09:30:00Z", "last": "2030-01-31T09:30:00Z"})
+		}
+		seqs, named := body["seqs"].([]any)
+		switch {
+		case named:
+			return ok(object{"success": true, "count": len(seqs) - 1, "missing": []object{{"seq": seqs[0], "reason": "available"}}, "skipped": 0, "next": nil})
+		case body["after"] == nil:
+			return ok(object{"success": true, "count": 1, "missing": []object{}, "skipped": 0, "next": 7})
+		}
+		return ok(object{"success": true, "count": 2, "missing": []object{}, "skipped": 0, "next": nil})
+	}))
+	f.on("GET /api/sinks/{name}/replays", sink(func(*http.Request, object) reply {
+		return ok(object{"data": []object{{"seq": 7, "at": "2030-01-31T09:30:00.000000Z", "state": "available", "attempts": 0, "not_visible_until": nil}}})
+	}))
+	f.on("POST /api/sinks/{name}/replays/cancel", sink(func(*http.Request, object) reply {
+		return ok(object{"success": true, "count": 1, "missing": []object{}, "skipped": 0, "next": nil})
+	}))
 	f.on("POST /api/sinks/{name}/move/undo", sink(func(*http.Request, object) reply { return moved(4, 10) }))
 	f.on("GET /api/sinks/{name}/moves", sink(func(*http.Request, object) reply {
 		return ok(object{"data": []object{{"generation": 1, "at": "2030-01-31T09:30:00.000000Z", "from": 10, "to": 4, "skipped": 0, "unread": 0, "undoes": nil, "undoable": true, "reason": "a test"}}})

@@ -43,7 +43,8 @@ var (
 func (a *app) messagesCommand() *cobra.Command {
 	cmd := group("messages", "Messages of a sink: what waits, what fails, what is dead",
 		"See what a sink still has to deliver and what it could not, and get it moving. A message is named by its seq in the log; ack ids are taken too.",
-		a.messagesList(), a.messagesShow(), a.messagesRedeliver(), a.messagesDiscard(), a.messagesDead(), a.messagesRedrive())
+		a.messagesList(), a.messagesShow(), a.messagesRedeliver(), a.messagesDiscard(), a.messagesDead(), a.messagesRedrive(),
+		a.messagesReplay(), a.messagesReplays(), a.messagesCancelReplay())
 	cmd.Aliases = []string{"message"}
 	return cmd
 }

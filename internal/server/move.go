@@ -7,7 +7,6 @@ import (
 	"github.com/sequinstream/sequin/internal/cdc"
 	"github.com/sequinstream/sequin/internal/consumer"
 	"github.com/sequinstream/sequin/internal/problem"
-	"github.com/sequinstream/sequin/internal/resource"
 )
 
 // runningSink is a sink that runs, as the API sees it.
@@ -21,12 +20,7 @@ const factsPatience = 5 * time.Second
 
 // Find is the consumer's, with the condition compiled for each table that it meets.
 func (s runningSink) Find(ctx context.Context, t consumer.Target, where string) (spot consumer.Spot, next uint64, err error) {
-	if t.Search == nil || where == "" {
-		return s.Consumer.Find(ctx, t)
-	}
-	search, must := *t.Search, &fitting{newConditions(s.facts, where, func(resource.TableName) []string { return []string{where} })}
-	t.Search, search.Where = &search, must
-	err = must.patiently(ctx, func() error {
+	err = s.fitted(ctx, &t.Search, where, func() error {
 		spot, next, err = s.Consumer.Find(ctx, t)
 		return err
 	})

@@ -139,6 +139,32 @@ func TestASinkIsMovedAlongItsHistory(t *testing.T) {
 	require.Contains(t, log.Data[1].Detail, "the first message with table t, key 6")
 }
 
+func TestMessagesAreDeliveredOnceMore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table, pull)
+	r.begin()
+	for i := 1; i <= 5; i++ {
+		r.db.Exec(t, "insert into t values ($1, $2)", i, fmt.Sprintf("v%d", i))
+	}
+	require.Len(t, r.receive("pull", 5), 5)
+	var did changed
+	r.call(http.MethodPost, "/api/sinks/pull/replays", `{"where":"id >= 4","table":"t"}`, &did)
+	require.Equal(t, 2, did.Count)
+	var count struct{ Messages int }
+	r.call(http.MethodPost, "/api/sinks/pull/replays", `{"until":"2100-01-01T00:00:00+01:00","key":"2","dry_run":true}`, &count)
+	require.Equal(t, 1, count.Messages)
+	code, _ := r.refused(http.StatusConflict, "/api/sinks/pull/replays", `{"from":"2001-01-01T00:00:00Z"}`)
+	require.Equal(t, "history_trimmed", code)
+	r.end()
+	r.begin()
+	var list struct{ Data []struct{ Seq uint64 } }
+	r.call(http.MethodGet, "/api/sinks/pull/replays", "", &list)
+	require.Len(t, list.Data, 2)
+	require.Equal(t, []string{"4r", "5r"}, r.replayed("pull", 2))
+	code, _ = r.refused(http.StatusUnprocessableEntity, "/api/sinks/pull/replays", `{"where":"nosuch = 1"}`)
+	require.Equal(t, "where_invalid", code)
+}
+
 // ledger keeps what a webhook got: for each row the versions in the order of their arrival.
 type ledger struct {
 	mu       sync.Mutex
