@@ -46,7 +46,7 @@ func (c *Consumer) Redrive(ctx context.Context, sel DeadSelection) (Changed, err
 }
 
 func (c *Consumer) errTooManyRedrives() error {
-	return problem.New(codeTooMany, "at most %d dead letters can be redriven at a time", c.limits.redrives).
+	return problem.New(CodeTooManyRedrives, "at most %d dead letters can be redriven at a time", c.limits.redrives).
 		WithHint("redrive in portions, the next when those under way are delivered")
 }
 

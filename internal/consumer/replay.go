@@ -24,7 +24,8 @@ type again struct {
 
 const dirAgain = "again/"
 
-const codeTooMany = "too_many_redrives"
+// CodeTooManyRedrives is the code of the error of a request for more deliveries out of order than may be under way.
+const CodeTooManyRedrives = "too_many_redrives"
 
 // maxAgainBytes bounds the copies of one consumer.
 const maxAgainBytes = 64 << 20
@@ -77,7 +78,7 @@ func (c *Consumer) Replay(ctx context.Context, sel ReplaySelection) (done Change
 				done.Skipped++
 			}
 		})
-		if p, full := problem.As(err); full && p.Code == codeTooMany && done.Count > 0 {
+		if p, full := problem.As(err); full && p.Code == CodeTooManyRedrives && done.Count > 0 {
 			done.Next = seqs[n] - 1
 			return done, nil // the next call tells of it, if it is still so
 		}
@@ -207,7 +208,7 @@ func (c *Consumer) replayOne(ctx context.Context, w *walker, log *logReader, seq
 	case c.redrives[seq] != nil:
 		return MissingInFlight, nil
 	case len(c.redrives) >= c.limits.redrives || c.againBytes+len(body) > maxAgainBytes:
-		return "", problem.New(codeTooMany, "at most %d messages, or %d MiB of them, can be on their way once more at a time", c.limits.redrives, maxAgainBytes>>20).
+		return "", problem.New(CodeTooManyRedrives, "at most %d messages, or %d MiB of them, can be on their way once more at a time", c.limits.redrives, maxAgainBytes>>20).
 			WithHint("go on when those under way are delivered; or move the sink back instead")
 	}
 	c.startAgain(seq, body)
