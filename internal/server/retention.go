@@ -300,6 +300,9 @@ func (r *sinkRun) retentionHealth(title string, st consumer.Stats, push delivery
 		if unfit := w.unfit.Load(); unfit != nil && push.Away == nil {
 			issues = append(issues, *unfit)
 		}
+		if lost := w.SetBack(); lost != nil {
+			issues = append(issues, health.IssueOf(health.Error, lost, time.Time{}))
+		}
 		if advice := w.Advice(); advice != nil {
 			issues = append(issues, health.IssueOf(health.Warning, advice, time.Time{}))
 		}

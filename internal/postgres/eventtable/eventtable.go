@@ -58,6 +58,9 @@ type Writer struct {
 	table    *table
 	position *cdc.Position // of the last change that was written; nil when it is not known
 	advice   *problem.Error
+
+	highest *cdc.Position  // that was ever written by this writer
+	setBack *problem.Error // the table has lost rows that it had
 }
 
 // New makes a writer. It connects to nothing yet.
@@ -83,6 +86,13 @@ func (w *Writer) Advice() *problem.Error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.advice
+}
+
+// SetBack says that the table has lost rows that it had, nil for no such thing: its server was restored, or replaced by a standby that lagged.
+func (w *Writer) SetBack() *problem.Error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.setBack
 }
 
 // Check looks whether the table is there and fit to be written, and writes nothing.
@@ -150,7 +160,7 @@ func (w *Writer) write(ctx context.Context, rows []Row) error {
 		}
 	}
 	if w.table.keeps && next != nil {
-		w.position = next
+		w.position, w.highest = next, next
 	}
 	return nil
 }
@@ -213,6 +223,7 @@ func (w *Writer) ready(ctx context.Context) error {
 		if w.position, err = w.stored(ctx); err != nil {
 			return err
 		}
+		w.compare()
 	}
 	w.table = t
 	return nil

@@ -337,6 +337,24 @@ func TestConnectionsThatAreCut(t *testing.T) {
 	require.Equal(t, strings.Join(want, " "), ids(t, db))
 }
 
+// A destination that was restored has lost what was acknowledged. It is said, and writing goes on.
+func TestATableThatWasSetBack(t *testing.T) {
+	t.Parallel()
+	db := table(t)
+	rel := orders()
+	w := open(t, db, nil)
+	require.NoError(t, w.Write(t.Context(), []eventtable.Row{inserted(rel, 1000, 0, "1", "1", nil)}))
+	db.Exec(t, "create table backup as select * from events; create table backup_position as select * from sequin_retention_position")
+	require.NoError(t, w.Write(t.Context(), []eventtable.Row{inserted(rel, 2000, 0, "2", "1", nil)}))
+	require.Nil(t, w.SetBack())
+	db.Exec(t, "delete from events where record->>'id' = '2'; update sequin_retention_position set commit_lsn = (select commit_lsn from backup_position)")
+	db.Exec(t, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+	require.NoError(t, w.Write(t.Context(), []eventtable.Row{inserted(rel, 3000, 0, "3", "1", nil)}))
+	require.Equal(t, "1 3", ids(t, db))
+	require.Equal(t, "retention_set_back", w.SetBack().Code)
+	require.Contains(t, w.SetBack().Hint, "--from-lsn 0/3E8 --to-lsn 0/7D0")
+}
+
 func BenchmarkWrite(b *testing.B) {
 	db := pgtest.Shared(b).Database(b)
 	db.Exec(b, eventtable.DDL(events, false))

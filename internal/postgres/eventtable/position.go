@@ -97,6 +97,22 @@ func (w *Writer) stored(ctx context.Context) (*cdc.Position, error) {
 	return &cdc.Position{LSN: at, Index: uint32(index), Epoch: uint32(epoch)}, nil //nolint:gosec // as they were written
 }
 
+// compare notices a position behind what was written: whoever wrote it heard that it was durable, and has let the changes go.
+func (w *Writer) compare() {
+	if w.highest == nil || w.position != nil && w.position.Compare(*w.highest) >= 0 {
+		return
+	}
+	from := cdc.LSN(0)
+	if w.position != nil {
+		from = w.position.LSN
+	}
+	w.setBack = problem.New("retention_set_back", "event table %s has lost rows that were written to it", w.o.Table).
+		WithDetail("its position is %s, and was %s: its server was restored, or replaced by a standby that lagged", from, w.highest.LSN).
+		WithHint("see what is missing, while the change log has it: sequin log print --from-lsn %s --to-lsn %s", from, w.highest.LSN)
+	w.o.Logger.Error("an event table has lost rows that were written to it", "table", w.o.Table.String(), "position", from, "was", w.highest.LSN)
+	w.highest = w.position
+}
+
 // move is the statement that moves the position on, from where this writer believes it to be. One that affects no row says that it is elsewhere. It
 // waits for another transaction that moves it.
 func (w *Writer) move(to *cdc.Position) (sql string, args []any) {
