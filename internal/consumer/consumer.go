@@ -208,6 +208,7 @@ func (c *Consumer) rescan() {
 		}
 	}
 	c.ages = ageTrack{}
+	c.lane.peak = max(c.lane.peak, c.next)
 	c.next = c.done.cursor
 	wake(c.scanWake)
 }

@@ -65,6 +65,7 @@ type lane struct {
 	next   uint64      // the next number to give
 	cursor uint64      // of done, as written or being written
 	stop   uint64      // the place of the first page that is not whole: the scan does not pass it; MaxUint64 for none
+	peak   uint64      // as far as the frontier has ever been, when it went back: what lies below may have been handed out
 	moved  chan struct{}
 	// progress is how far backfills have read, by id, in their own words.
 	progress map[string][]byte

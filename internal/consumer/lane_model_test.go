@@ -272,6 +272,7 @@ type reader struct {
 	acked  map[string]bool
 	reads  int
 	again  atomic.Int64
+	older  map[string]bool // rows of which older states may come once more
 
 	offers sync.WaitGroup
 }
@@ -372,9 +373,10 @@ func (o *reader) ack(n int) {
 	sure := o.fine(o.c.Ack(o.t.Context(), ackIDs(ds)))
 	for _, d := range ds { // processed, whatever has become of the acknowledgement
 		key, now := o.told(d)
-		if now.version >= o.view[key].version { // else a later attempt was processed before
+		if now.version >= o.view[key].version || o.older[key] { // else a later attempt was processed before
 			o.view[key] = now
 		}
+		delete(o.older, key)
 		if sure {
 			o.acked[d.AckID] = true
 			if now.version >= o.sure[key].version {
@@ -406,7 +408,16 @@ func (o *reader) act() {
 	case 14:
 		time.Sleep(time.Duration(o.r.IntN(40)) * time.Second)
 	case 15:
-		switch o.r.IntN(3) {
+		switch o.r.IntN(4) {
+		case 3: // back along the log: what the rows were goes out again, and then what they became
+			to := min(1+o.r.Uint64N(o.s.log.End().Seq+1), o.c.Stats().Cursor)
+			_, err := o.c.Move(o.t.Context(), consumer.MoveRequest{To: to, Skip: true})
+			o.fine(err) // a crash may leave it before the move or behind it
+			clear(o.sure)
+			o.held = nil
+			for key := range o.view {
+				o.older[key] = true
+			}
 		case 0:
 			o.state.mu.Lock()
 			o.state.budget = o.r.IntN(40)
@@ -468,7 +479,7 @@ func TestBackfillsNeverGoBack(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 17))
 			o := &reader{
-				t: t, r: r, s: newSource(seed), cfg: pullConfig(), state: newState(), blocks: newBlocks(), view: map[string]rowState{}, sure: map[string]rowState{}, acked: map[string]bool{},
+				t: t, r: r, s: newSource(seed), cfg: pullConfig(), state: newState(), blocks: newBlocks(), view: map[string]rowState{}, sure: map[string]rowState{}, acked: map[string]bool{}, older: map[string]bool{},
 			}
 			o.blocks.slow = o.s.storm
 			o.cfg.Start = []consumer.Start{consumer.StartBeginning, consumer.StartNow}[r.IntN(2)]

@@ -34,6 +34,7 @@ func (c *Consumer) load(ctx context.Context) error {
 		}
 	}
 	c.next = c.done.cursor
+	c.lane.peak = c.log.End().Seq + 1 // another process may have handed out all of it
 	c.durable, c.durablyDisabled = c.place.pin(), c.place.disabled
 	switch {
 	case c.cfg.Status == Disabled && !c.place.disabled:

@@ -85,8 +85,8 @@ func (c *Consumer) laneNext() uint64 {
 	return c.lane.next
 }
 
-// placePage gives a page that was written its place behind an entry, unless the frontier has passed that: then somebody may have got a newer
-// state of a row already, and the changes in between have to be looked at first.
+// placePage gives a page that was written its place behind an entry, unless the frontier has passed that, or ever had: then somebody may have got
+// a newer state of a row already, and the changes in between have to be looked at first.
 func (c *Consumer) placePage(p *ReadPage, o Offered, after uint64) (wait *batch, placed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +95,7 @@ func (c *Consumer) placePage(p *ReadPage, o Offered, after uint64) (wait *batch,
 		return nil, false, ErrStopped
 	case c.cfg.Status == Disabled:
 		return nil, false, ErrDisabled
-	case c.next > after+1:
+	case max(c.next, c.lane.peak) > after+1:
 		return nil, false, nil
 	}
 	first := c.lane.next
