@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sequinstream/sequin/internal/postgres/eventtable"
 )
 
 // TableName names a table.
@@ -24,7 +26,8 @@ func Tables(ctx context.Context, conn *pgx.Conn, publication string) ([]TableNam
 		join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
 		join pg_class r on r.oid = case when c.relispartition then coalesce(pg_partition_root(c.oid)::oid, c.oid) else c.oid end
 		join pg_namespace rn on rn.oid = r.relnamespace
-		where p.pubname = $1::text and not (rn.nspname = 'public' and r.relname = 'sequin_logical_messages') order by 1, 2`, publication)
+		where p.pubname = $1::text and not (rn.nspname = 'public' and r.relname = 'sequin_logical_messages') and r.relname <> $2::text order by 1, 2`,
+		publication, eventtable.PositionTable)
 	if err != nil {
 		return nil, fmt.Errorf("list the tables of publication %q: %w", publication, err)
 	}

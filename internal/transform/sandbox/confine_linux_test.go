@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/sequinstream/sequin/internal/transform/language"
-	"github.com/sequinstream/sequin/internal/transform/sandbox"
 )
 
 // confined checks what the system says of a worker.
@@ -44,28 +41,9 @@ func confined(t *testing.T, pid string) {
 	}
 }
 
-const serverArg = "TestServerForAnother"
-
-// It is started by the next test as the server that is killed.
-func TestServerForAnother(t *testing.T) {
-	if os.Getenv("SANDBOX_SERVER") == "" {
-		t.Skip("not started by a test")
-	}
-	p := newPool(t, sandbox.Options{Workers: 2, Limits: sandbox.Limits{Time: time.Minute}})
-	var b sandbox.Batch
-	b.Add([]byte("pid"))
-	f := sandbox.NewFunction("words", language.Source{Name: "f", Code: []byte(os.Getenv("SANDBOX_SERVER"))})
-	require.NoError(t, p.Run(t.Context(), f, &b))
-	_, err := os.Stdout.WriteString("pid=" + texts(&b)[0] + "\n")
-	require.NoError(t, err)
-	b.Reset()
-	b.Add([]byte("spin"))
-	_ = p.Run(t.Context(), f, &b)
-}
-
 func TestNoWorkerOutlivesAServerThatIsKilled(t *testing.T) {
 	t.Parallel()
-	server := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+serverArg+"$")
+	server := exec.CommandContext(t.Context(), os.Args[0])
 	server.Env = append(os.Environ(), "SANDBOX_SERVER=a")
 	out, err := server.StdoutPipe()
 	require.NoError(t, err)

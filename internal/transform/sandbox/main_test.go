@@ -2,6 +2,7 @@ package sandbox_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,7 +27,28 @@ func TestMain(m *testing.M) {
 			return map[string]language.Runtime{"words": words{s}, "copy": copier{}}
 		})
 	}
+	if code := os.Getenv("SANDBOX_SERVER"); code != "" {
+		fmt.Fprintln(os.Stderr, serverForAnother(code))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// serverForAnother is the server that a test starts and kills.
+func serverForAnother(code string) error {
+	p := sandbox.New(sandbox.Options{Workers: 2, Limits: sandbox.Limits{Time: time.Minute}})
+	f := sandbox.NewFunction("words", language.Source{Name: "f", Code: []byte(code)})
+	var b sandbox.Batch
+	b.Add([]byte("pid"))
+	if err := p.Run(context.Background(), f, &b); err != nil {
+		return err
+	}
+	if _, err := os.Stdout.WriteString("pid=" + texts(&b)[0] + "\n"); err != nil {
+		return err
+	}
+	b.Reset()
+	b.Add([]byte("spin"))
+	return p.Run(context.Background(), f, &b)
 }
 
 // copier is the language whose every program returns the message.
