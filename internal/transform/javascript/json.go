@@ -2,6 +2,7 @@ package javascript
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dop251/goja"
@@ -34,6 +35,23 @@ func (g *guard) jsonParse(call goja.FunctionCall) goja.Value {
 		return g.revive(revive, holder, "", 0)
 	}
 	return value
+}
+
+// rawJSON makes a number that is written as it is given, such as 10.0: the object that numbers of messages are which a double does not hold.
+func (g *guard) rawJSON(call goja.FunctionCall) goja.Value {
+	text := must(g.stringOf(goja.Undefined(), call.Argument(0))).String()
+	s := jsontext.Scanner{Data: []byte(text)}
+	if digits, err := s.Number(); err != nil || len(digits) != len(text) {
+		object := must(g.vm.New(g.vm.GlobalObject().Get("SyntaxError"), g.vm.ToValue("rawJSON takes a number as JSON has it, not "+strconv.Quote(text))))
+		panic(g.vm.ToValue(object))
+	}
+	return g.p.exactly(text)
+}
+
+// isRawJSON tells such numbers from other objects.
+func (g *guard) isRawJSON(call goja.FunctionCall) goja.Value {
+	o, ok := call.Argument(0).(*goja.Object)
+	return g.vm.ToValue(ok && g.p.exact[o] != "")
 }
 
 // revive passes every value through the function of the caller, from the inside out.

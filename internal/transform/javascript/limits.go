@@ -115,6 +115,8 @@ func (g *guard) bound(goja.FunctionCall) goja.Value {
 	g.before(object("BigInt"), "asUintN", g.bits)
 	g.replaceWith(object("JSON"), "parse", 2, g.jsonParse)
 	g.replaceWith(object("JSON"), "stringify", 3, g.jsonStringify)
+	g.replaceWith(object("JSON"), "rawJSON", 1, g.rawJSON)
+	g.replaceWith(object("JSON"), "isRawJSON", 1, g.isRawJSON)
 	return goja.Undefined()
 }
 

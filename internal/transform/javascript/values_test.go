@@ -82,6 +82,9 @@ func TestNumbers(t *testing.T) {
 		"a changed number is written": {`{...record, odd: record.odd + 1}.odd`, `2.1`},
 		"an odd number set anew":      {`(record.odd = 1.1, record.odd = 2, record.odd = 1.1, record.odd)`, `1.1`},
 		"copies lose only the form":   {`({...record}).odd`, `1.1`},
+		"raw numbers keep their form": {`[JSON.rawJSON("10.0"), JSON.rawJSON("1.0e22") + 1, String(JSON.rawJSON("-1e2"))]`, `[10.0,1e+22,"-1e2"]`},
+		"raw numbers are known":       {`[record.huge, JSON.rawJSON("1"), 1, {}, record.big].map(JSON.isRawJSON)`, `[true,true,false,false,false]`},
+		"raw numbers only":            {`["x", "", "01", "1 ", " 1", "[1]", "null", "1,2", "-"].map((text) => { try { return JSON.rawJSON(text) } catch (e) { return e.name } }).every((name) => name === "SyntaxError")`, `true`},
 		"big results":                 {`[1e21, 1e-7, 123456789012345680000, 5e-324, -0]`, `[1e+21,1e-7,123456789012345680000,5e-324,0]`},
 		"boxed values":                {`[new Number(3), new String("x"), new Boolean(false), Object(5n)]`, `[3,"x",false,5]`},
 	} {
