@@ -76,6 +76,10 @@ generate: ## Write generated files anew
 	$(GO) generate ./...
 	$(GO) -C tools run ./licences
 
+.PHONY: golden-elixir
+golden-elixir: ## Have Elixir evaluate the functions that converted ones are compared with (needs elixir)
+	elixir internal/transform/elixir/testdata/golden.exs
+
 .PHONY: verify
 verify: $(LINT) ## Fail when formatting, generated files or go.mod are not fresh
 	scripts/verify $(LINT)
