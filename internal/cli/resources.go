@@ -153,5 +153,5 @@ func (a *app) statusChange(use, short, status, question string) *cobra.Command {
 
 func (a *app) endpointsCommand() *cobra.Command { return a.command(endpointKind) }
 func (a *app) functionsCommand() *cobra.Command {
-	return a.command(functionKind, a.tryCommand(), a.functionsBuild())
+	return a.command(functionKind, a.tryCommand(), a.functionsBuild(), a.functionsConvert())
 }

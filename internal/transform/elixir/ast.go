@@ -35,6 +35,7 @@ const (
 	nodeBlock                    // args in order
 	nodeSigil                    // text, flags, args[0] is the text
 	nodeModule                   // text, a module that stands alone
+	nodeRefused                  // what was refused already
 )
 
 // node is an expression.

@@ -58,6 +58,8 @@ func (t *translator) expression(n *node, s *scope) value {
 		return t.inline(body, typ)
 	case nodeSigil:
 		return t.sigil(n, s)
+	case nodeRefused:
+		return value{"null", strengthCall, neverType}
 	case nodeModule:
 		return t.refuse(n.at, n.text, "is a module, not a value", "write a text")
 	}

@@ -507,7 +507,7 @@ function byteSize(value) {
 
 // The bytes of a text in UTF-8, as characters from 0 to 255.
 function bytesOf(value) {
-  return encodeURIComponent(value).replace(/%(..)/g, (all, hex) => String.fromCharCode(parseInt(hex, 16)));
+  return encodeURIComponent(value).replace(/%(..)/g, (escape, digits) => String.fromCharCode(parseInt(digits, 16)));
 }
 
 function textOf(bytes) {
@@ -655,7 +655,7 @@ function replace(value, what, to) {
     return string(value).split(what).join(string(to));
   }
   const filled = (match) => {
-    const by = string(to).replace(/\\(?:(\d)|g\{(\d+)\}|\\)/g, (all, digit, number) => (all === "\\\\" ? "\\" : group(match, digit || number, what)));
+    const by = string(to).replace(/\\(?:(\d)|g\{(\d+)\}|\\)/g, (mark, digit, digits) => (mark === "\\\\" ? "\\" : group(match, digit || digits, what)));
     return what.bytes ? bytesOf(by) : by;
   };
   const out = parted(what, value).map((part) => (isText(part) ? part : filled(part))).join("");
@@ -1059,9 +1059,9 @@ function scaled(a, b) {
 }
 
 function decimalText(value, digits) {
-  const text = String(value < 0n ? -value : value).padStart(digits + 1, "0");
-  if (text.replace(/^0+/, "").length > 28) throw new Error("a decimal has more than 28 digits");
-  return (value < 0n ? "-" : "") + (digits === 0 ? text : `${text.slice(0, -digits)}.${text.slice(-digits)}`);
+  const all = String(value < 0n ? -value : value).padStart(digits + 1, "0");
+  if (all.replace(/^0+/, "").length > 28) throw new Error("a decimal has more than 28 digits");
+  return (value < 0n ? "-" : "") + (digits === 0 ? all : `${all.slice(0, -digits)}.${all.slice(-digits)}`);
 }
 
 function decimalSum(a, b, sign) {

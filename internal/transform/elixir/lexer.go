@@ -76,6 +76,11 @@ func (l *lexer) fail(at Position, what, why, instead string) {
 	panic(stopped{})
 }
 
+// refuse notes what has no translation, and goes on.
+func (l *lexer) refuse(at Position, what, why, instead string) {
+	*l.refusals = append(*l.refusals, Refusal{at, what, why, instead})
+}
+
 func (l *lexer) at() Position { return Position{l.line, l.col} }
 
 func (l *lexer) rest() string { return l.code[l.offset:] }
@@ -176,9 +181,13 @@ func (l *lexer) token() token {
 	case r == '"':
 		return l.quoted(at)
 	case r == '\'':
-		l.fail(at, "a charlist '…'", "is a list of numbers", `write a text: "…"`)
+		l.next()
+		l.refuse(at, "a charlist '…'", "is a list of numbers", `write a text: "…"`)
+		return token{kind: tokenText, text: "a text", parts: l.until(at, "'", true), at: at}
 	case r == '?' && len(rest) > 1:
-		l.fail(at, "the character code ?"+string([]rune(rest)[1]), "is not converted", "write the number")
+		l.next()
+		l.refuse(at, "the character code ?"+string(l.next()), "is not converted", "write the number")
+		return token{kind: tokenInteger, text: "0", at: at}
 	case r == '~' && len(rest) > 1 && unicode.IsLetter(rune(rest[1])):
 		return l.sigil(at)
 	case r == ':' && len(rest) > 1 && (rest[1] == '"' || isNameStart(rune(rest[1]))):

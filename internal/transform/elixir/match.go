@@ -113,6 +113,7 @@ func (m *matcher) pattern(p *node, v value) {
 		m.mapPattern(p, v)
 	case nodeOperator:
 		m.operator(p, v)
+	case nodeRefused:
 	default:
 		m.t.refuse(p.at, m.t.name(p), "is not converted in a pattern", "bind a name, and compare in a guard or in the body")
 	}

@@ -66,6 +66,12 @@ func (p *parser) fail(at Position, what, why, instead string) {
 	panic(stopped{})
 }
 
+// refuse notes what has no translation, and goes on.
+func (p *parser) refuse(at Position, what, why, instead string) *node {
+	*p.refusals = append(*p.refusals, Refusal{at, what, why, instead})
+	return &node{kind: nodeRefused, at: at}
+}
+
 func (p *parser) unexpected(wanted string) {
 	t := p.peek()
 	text := t.text
@@ -195,7 +201,9 @@ func (p *parser) pipe(at Position, left, right *node) *node {
 		call.args = append([]*node{left}, right.args...)
 		call.bare = false
 		return &call
-	case nodeField: // x |> Module.function
+	case nodeRefused:
+		return right
+	case nodeField:
 		p.fail(at, "|>", "needs a call on its right side", "write parentheses behind the function")
 	case nodeApply:
 		call := *right
@@ -222,7 +230,9 @@ func (p *parser) unary() *node {
 		p.next()
 		return p.capture(t.at)
 	case t.kind == tokenOperator && t.text == "@":
-		p.fail(t.at, "a module attribute @…", "is not part of a function", "write its value")
+		p.next()
+		p.unary()
+		return p.refuse(t.at, "a module attribute @…", "is not part of a function", "write its value")
 	case t.kind == tokenOperator:
 		p.unexpected("a value")
 	}
@@ -285,10 +295,13 @@ func (p *parser) dot(n *node) *node {
 			return p.callTail(&node{kind: nodeCall, text: n.text + "." + t.text, at: n.at})
 		}
 		if n.kind == nodeAtom && n.text != "nil" {
-			p.fail(n.at, ":"+n.text+"."+t.text, "calls Erlang, which functions may not", "use a function of String, Map, Enum or the other modules")
+			p.callTail(&node{kind: nodeCall, text: t.text, at: t.at})
+			return p.refuse(n.at, ":"+n.text+"."+t.text, "calls Erlang, which functions may not", "use a function of String, Map, Enum or the other modules")
 		}
 		if q := p.peek(); q.kind == tokenPunct && q.text == "(" && !q.spaced {
-			p.fail(t.at, "."+t.text+"(…)", "calls a function of a value", "leave the parentheses out to read a field")
+			p.next()
+			p.arguments(")")
+			return p.refuse(t.at, "."+t.text+"(…)", "calls a function of a value", "leave the parentheses out to read a field")
 		}
 		return &node{kind: nodeField, text: t.text, at: t.at, args: []*node{n}}
 	}

@@ -69,12 +69,21 @@ func (p *parser) bracketed(t *token) *node {
 		return &node{kind: nodeTuple, at: t.at, args: p.arguments("}")}
 	case "%":
 		if p.peek().kind == tokenAlias || p.is(tokenName, "__MODULE__") {
-			p.fail(t.at, "the struct %"+p.peek().text+"{…}", "is not converted", "write a map, or use a function of its module")
+			name := p.peek().text
+			for p.peek().kind != tokenPunct || p.peek().text == "." {
+				if p.next().kind == tokenEnd {
+					p.unexpected("{")
+				}
+			}
+			p.expect(tokenPunct, "{")
+			p.mapNode(t.at)
+			return p.refuse(t.at, "the struct %"+name+"{…}", "is not converted", "write a map, or use a function of its module")
 		}
 		p.expect(tokenPunct, "{")
 		return p.mapNode(t.at)
 	case "<<":
-		p.fail(t.at, "a binary <<…>>", "is not converted", "use String.slice, String.starts_with? or <>")
+		p.arguments(">>")
+		return p.refuse(t.at, "a binary <<…>>", "is not converted", "use String.slice, String.starts_with? or <>")
 	}
 	return nil
 }

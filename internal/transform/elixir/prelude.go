@@ -24,16 +24,15 @@ var (
 // helpers are in the order of the file.
 var helpers = sync.OnceValue(func() []helper {
 	var out []helper
-	known := map[string]bool{}
 	for part := range strings.SplitSeq(strings.TrimSpace(helpersText), "\n\n") {
 		name := helperStart.FindStringSubmatch(part)[1]
-		known[name] = true
 		out = append(out, helper{name: name, code: part})
 	}
 	for i := range out {
-		for _, word := range words.FindAllString(withoutComments(out[i].code), -1) {
-			if known[word] && word != out[i].name {
-				out[i].needs = append(out[i].needs, word)
+		uses := called(withoutComments(out[i].code))
+		for j := range out {
+			if name := out[j].name; name != out[i].name && uses[name] {
+				out[i].needs = append(out[i].needs, name)
 			}
 		}
 	}
@@ -70,7 +69,7 @@ func called(body string) map[string]bool {
 			after = body[at[1]]
 		}
 		spread := strings.HasSuffix(body[:at[0]], "...")
-		if (before != '.' || spread) && before != '"' && strings.IndexByte("(),", after) >= 0 {
+		if (before != '.' || spread) && before != '"' && strings.IndexByte("(),}[", after) >= 0 {
 			used[body[at[0]:at[1]]] = true
 		}
 	}

@@ -328,7 +328,7 @@ func (t *translator) name(n *node) string {
 		return "this function"
 	case nodeSigil:
 		return "~" + n.text
-	case nodeApply, nodeArgument, nodeBlock, nodeLiteral:
+	case nodeApply, nodeArgument, nodeBlock, nodeLiteral, nodeRefused:
 	}
 	return "this expression"
 }

@@ -17,6 +17,9 @@ const (
 	webAssembly = "go"
 )
 
+// elixir is the language of the original, which is converted and not run.
+const elixir = "elixir"
+
 // All makes the runtimes of a worker.
 func All(s sandbox.Settings) map[string]language.Runtime {
 	return map[string]language.Runtime{
@@ -41,6 +44,9 @@ func Code(lang string, _ language.Entry, code string) (Program, error) {
 		module, err := wasm.Decode(code)
 		return Program{webAssembly, module}, err
 	}
-	return Program{}, problem.New("not_in_this_version", "functions in %s are not run by this version", lang).
-		WithHint("write it in JavaScript or Lua: the parameters are the same (docs/reference/functions.md)")
+	e := problem.New("not_in_this_version", "functions in %s are not run by this version", lang)
+	if lang == elixir {
+		return Program{}, e.WithHint("turn it into JavaScript: sequin functions convert --name NAME, or sequin functions convert FILE (docs/how-to/convert-functions.md)")
+	}
+	return Program{}, e.WithHint("write it in JavaScript or Lua: the parameters are the same (docs/reference/functions.md)")
 }
