@@ -366,7 +366,7 @@ func final(err error) *problem.Error {
 		return nil
 	}
 	switch p.Code {
-	case "backfill_table_missing", "backfill_not_a_table", "backfill_table_changed", "backfill_column_missing", "backfill_no_key",
+	case "backfill_table_missing", "backfill_not_a_table", "backfill_table_changed", "backfill_column_missing", "backfill_no_key", "backfill_sort_unindexed",
 		"backfill_bounds", "backfill_query":
 		return p
 	}

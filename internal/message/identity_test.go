@@ -168,7 +168,7 @@ func TestLogicalMessagesAreNotRows(t *testing.T) {
 	w.exec(t, `create table t (id int primary key)`)
 	w.exec(t, `begin; insert into t values (1); select pg_logical_emit_message(true, 'p', 'content'); insert into t values (2); commit`)
 	changes := w.read(t)
-	if w.db.Server.Version(t) < v14 {
+	if w.db.Server.Version(t) < 140000 {
 		require.Len(t, changes, 2, "pgoutput does not carry them before PostgreSQL 14")
 		return
 	}

@@ -47,6 +47,12 @@ func change(op cdc.Op, oldKind byte, old, row cdc.Tuple) *cdc.Change {
 	}
 }
 
+// readBy makes a row one that a backfill read.
+func readBy(backfill string, c *cdc.Change) *cdc.Change {
+	c.Prefix = backfill
+	return c
+}
+
 var (
 	rowBefore = cdctest.Tuple("1", "199.90", `{"b": 1.10, "a": [1]}`, "2025-01-02 03:04:05.5+00", "first")
 	rowAfter  = cdctest.Tuple("1", "200.00", `{"b": 1.10, "a": [1]}`, nil, "sec\nond")
@@ -81,7 +87,7 @@ var messages = map[string]messageCase{
 	"insert_compound_key": {change: with(change(cdc.OpInsert, 0, nil, rowAfter), func(c *cdc.Change) {
 		c.Relation.PrimaryKey = []int{0, 4}
 	})},
-	"read":                     {change: change(cdc.OpRead, 0, nil, rowBefore)},
+	"read":                     {change: readBy("0b8f3f0e-7f5c-4a56-9d6f-2f2a8a0f6c11", change(cdc.OpRead, 0, nil, rowBefore))},
 	"update":                   {change: change(cdc.OpUpdate, 0, nil, rowAfter)},
 	"update_key":               {change: change(cdc.OpUpdate, 'K', cdctest.Tuple("0", nil, nil, nil, nil), rowAfter)},
 	"update_key_unchanged":     {change: change(cdc.OpUpdate, 'K', keyBefore, rowAfter)},

@@ -274,6 +274,10 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	r := open(t, db, backfill.Spec{Table: "t"})
 	p, err := r.Page(t.Context(), backfill.Cursor{}, 1000)
 	require.NoError(t, err)
+	require.Len(t, p.Rows, 9, "nothing was known of their size")
+	require.False(t, p.Done)
+	p, err = r.Page(t.Context(), p.Next, 1000)
+	require.NoError(t, err)
 	require.Len(t, p.Rows, 5)
 	require.Len(t, all(t, r, 1000, "id"), 20)
 }
