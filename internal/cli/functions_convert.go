@@ -18,9 +18,6 @@ import (
 	"github.com/sequinstream/sequin/internal/transform/elixir"
 )
 
-// CodeNotConverted is of functions that cannot be translated as a whole.
-const CodeNotConverted = "function_not_converted"
-
 // converted is what became of a function.
 type converted struct {
 	Name     string           `json:"name,omitempty"`
@@ -71,7 +68,7 @@ func (a *app) convertStored(cmd *cobra.Command, name, write string) error {
 			return noAnswer("JSON")
 		}
 		if f.Language != string(resource.LanguageElixir) {
-			return &exitError{ExitInvalid, problem.New(CodeNotConverted, "function %q is not in Elixir", f.Name).WithHint("only functions in Elixir are converted")}
+			return &exitError{ExitInvalid, problem.New(elixir.CodeNotConverted, "function %q is not in Elixir", f.Name).WithHint("only functions in Elixir are converted")}
 		}
 		return a.showConverted([]converted{convert(f.Name, f.Code)}, write, "")
 	})(cmd, nil)
@@ -165,9 +162,9 @@ func (a *app) refusals(all []converted, file string) error {
 	if lines == nil {
 		return nil
 	}
-	e := problem.New(CodeNotConverted, "the function is not converted")
+	e := problem.New(elixir.CodeNotConverted, "the function is not converted")
 	if len(all) > 1 {
-		e = problem.New(CodeNotConverted, "not all functions are converted, and nothing is written")
+		e = problem.New(elixir.CodeNotConverted, "not all functions are converted, and nothing is written")
 	}
 	return &exitError{ExitInvalid, e.WithDetail("%s", strings.Join(lines, "\n")).
 		WithHint("rewrite these places in Elixir as they say, and convert again; or write the function in JavaScript (docs/how-to/convert-functions.md)")}

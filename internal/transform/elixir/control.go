@@ -133,7 +133,11 @@ func (t *translator) clauses(list []clause, subjects []value, s *scope, what str
 		body, typ := t.statements(c.body, inner)
 		result = join(result, typ)
 		if bindings == "" {
-			b.WriteString("if (" + strings.Join(append(conditions, guard.in(strengthAnd)), " && ") + ") {\n" + indent(body) + "}\n")
+			code := guard.code
+			if len(conditions) > 0 {
+				code = strings.Join(conditions, " && ") + " && " + guard.in(strengthAnd)
+			}
+			b.WriteString("if (" + code + ") {\n" + indent(body) + "}\n")
 			continue
 		}
 		code := bindings + "if (" + guard.code + ") {\n" + indent(body) + "}\n"
@@ -162,7 +166,7 @@ func (t *translator) guard(n *node, s *scope) value {
 	s.guard = before
 	code := v.code
 	if !v.typ.only(isBoolean) {
-		code, v = "("+v.in(strengthEqual)+" === true)", value{strength: strengthCall}
+		code, v = v.in(strengthEqual)+" === true", value{strength: strengthEqual}
 	}
 	if raises(n) {
 		return value{"guard(() => " + code + ")", strengthCall, booleanType}

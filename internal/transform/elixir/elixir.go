@@ -34,6 +34,9 @@ type Note struct {
 
 func (n Note) String() string { return n.Position.String() + ": " + n.Text }
 
+// CodeNotConverted is of functions that cannot be translated as a whole.
+const CodeNotConverted = "function_not_converted"
+
 // Error has everything that is not translated.
 type Error struct{ Refusals []Refusal }
 

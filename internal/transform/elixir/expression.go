@@ -2,6 +2,7 @@ package elixir
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"regexp"
 	"slices"
@@ -113,7 +114,7 @@ func (t *translator) text(n *node, s *scope) value {
 	var b strings.Builder
 	for _, part := range n.args {
 		if part.kind == nodeLiteral {
-			b.WriteString(templateEscapes.Replace(part.text))
+			b.WriteString(template(part.text))
 			continue
 		}
 		v := t.expression(part, s)
@@ -122,8 +123,25 @@ func (t *translator) text(n *node, s *scope) value {
 	return value{"`" + b.String() + "`", strengthCall, textType}
 }
 
-//nolint:gochecknoglobals // constants
-var templateEscapes = strings.NewReplacer("\\", "\\\\", "`", "\\`", "${", "\\${", "\r", "\\r", "\x00", "\\0")
+// template writes the text between the interpolations of a template.
+func template(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\\' || r == '`' || r == '$':
+			b.WriteString("\\" + string(r))
+		case r == '\n':
+			b.WriteString("\\n")
+		case r == '\t':
+			b.WriteString("\\t")
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, "\\x%02x", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
 
 // printed is the text of a value, as to_string and interpolation make it.
 func (t *translator) printed(n *node, v value) string {

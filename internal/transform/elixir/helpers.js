@@ -745,7 +745,8 @@ function all(values, wanted) {
 }
 
 function find(values, wanted) {
-  return at(select(values, wanted), 0);
+  const i = list(values).findIndex((value) => truthy(wanted(value)));
+  return i < 0 ? null : values[i];
 }
 
 function findIndex(values, wanted) {

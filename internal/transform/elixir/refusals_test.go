@@ -56,6 +56,7 @@ func TestRefusals(t *testing.T) {
 		"is_struct":                  {`is_struct(record["at"])`, `2:3: is_struct: tells dates and decimals from texts, which they are here`},
 		"sorting modules":            {`Enum.sort([~D[2026-01-01]], Date)`, `2:31: Enum.sort: is converted with :asc or :desc only`},
 		"an expression of bytes":     {`Regex.match?(~r/é/, action)`, `2:16: ~r: é without the option u: means something else in JavaScript, or nothing`},
+		"a repeated group":           {`Regex.run(~r/(?:(a)|b)+/, action)`, `2:13: ~r: a group inside of a repeated one, (?:(a)|b)+: means something else in JavaScript, or nothing`},
 		"possessive":                 {`Regex.match?(~r/a++/, action)`, `2:16: ~r: ++: means something else in JavaScript, or nothing`},
 		"an option of an expression": {`Regex.match?(~r/a b/x, action)`, `2:16: the option x of ~r: is not converted`},
 		"text of a tuple":            {`"#{{1, 2}}"`, `2:6: the text of {…}: would be an error`},

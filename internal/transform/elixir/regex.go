@@ -38,11 +38,40 @@ type rewriter struct {
 	dotAll, unicode bool
 	bytes           bool   // the expression can match a part of a character
 	refused         string // what it cannot write
+	groups          []int  // where the groups that are open begin
+	captured        []int  // where groups begin that keep what they find
+}
+
+// open and shut follow the groups. JavaScript forgets what a group inside of a repeated one found in an earlier round, and PCRE does not.
+func (r *rewriter) open(p string, i int) {
+	r.groups = append(r.groups, i)
+	if !strings.HasPrefix(p[i:], "(?") || strings.HasPrefix(p[i:], "(?<") && !strings.HasPrefix(p[i:], "(?<=") && !strings.HasPrefix(p[i:], "(?<!") {
+		r.captured = append(r.captured, i)
+	}
+}
+
+func (r *rewriter) shut(p string, i int) {
+	last := len(r.groups) - 1
+	if last < 0 {
+		return
+	}
+	begin := r.groups[last]
+	r.groups = r.groups[:last]
+	repeated := i+1 < len(p) && (p[i+1] == '*' || p[i+1] == '+' || p[i+1] == '{' && quantifier(p[i+1:]))
+	if n := len(r.captured); repeated && n > 0 && r.captured[n-1] > begin && r.refused == "" {
+		r.refused = "a group inside of a repeated one, " + p[begin:i+2]
+	}
 }
 
 func (r *rewriter) rewrite(p string) string {
 	var b strings.Builder
 	for i := 0; i < len(p) && r.refused == ""; {
+		switch p[i] {
+		case '(':
+			r.open(p, i)
+		case ')':
+			r.shut(p, i)
+		}
 		switch c := p[i]; {
 		case c == '\\' && i+1 < len(p):
 			b.WriteString(r.escape(p[i+1], false))

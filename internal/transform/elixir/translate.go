@@ -190,13 +190,11 @@ func unspeakable(result *typ) string {
 
 func indent(code string) string {
 	var b strings.Builder
-	quoted := false // a template text goes on over lines that must stay as they are
 	for line := range strings.Lines(code) {
-		if !quoted && line != "\n" {
+		if line != "\n" {
 			b.WriteString("  ")
 		}
 		b.WriteString(line)
-		quoted = quoted != (strings.Count(strings.ReplaceAll(line, "\\`", ""), "`")%2 == 1)
 	}
 	return b.String()
 }
