@@ -272,3 +272,27 @@ func TestRowsAreNotKeptWaitingForEver(t *testing.T) {
 		require.Equal(t, 10, rows)
 	})
 }
+
+// A row that is too big becomes a dead letter, as a change does, and the others go on.
+func TestARowThatIsTooBig(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, rel := newLog(), table(7, "orders")
+		c := startLane(t, log, newState(), newBlocks(), pushConfig())
+		p := rowsOf(log, rel, "b1", 1, 4)
+		p.Rows[1].TooBig, p.Rows[1].Size = true, 100<<20
+		offer(t, c, p)
+		synctest.Wait()
+		ds := c.take(5)
+		require.Equal(t, []string{"read 1", "read 3"}, keysOf(ds))
+		c.settle(consumer.Done, ds...)
+		time.Sleep(2 * time.Second)
+		letters, err := c.deadLetters(0, 10)
+		require.NoError(t, err)
+		require.Len(t, letters, 1)
+		require.Equal(t, consumer.ReasonTooBig, letters[0].Reason)
+		rows, _ := c.Outstanding("b1")
+		require.Zero(t, rows)
+		require.Empty(t, c.Books())
+	})
+}

@@ -205,6 +205,7 @@ type merge struct {
 type mergedRow struct {
 	row  cdc.Tuple
 	size int
+	big  bool // more than is kept
 	gone bool // deleted since
 	told bool // the consumer gets the change that made it what it is
 }
@@ -220,7 +221,7 @@ func newMerge(c *Consumer, p *ReadPage) *merge {
 	m.key = mergeKey(p.Relation)
 	for i := range p.Rows {
 		r := &p.Rows[i]
-		m.rows[i] = mergedRow{row: r.New, size: r.Size}
+		m.rows[i] = mergedRow{row: r.New, size: r.Size, big: r.TooBig}
 		if key, ok := m.keyOf(m.key, r, false); ok {
 			m.byKey[key] = append(m.byKey[key], i)
 		}
@@ -334,7 +335,7 @@ func (m *merge) renew(i int, from string, key keyPlan, c *cdc.Change) error {
 		return err
 	}
 	row, whole := overlay(c.New, r.row)
-	r.row, r.size, r.gone = row, len(row), false
+	r.row, r.size, r.big, r.gone = row, len(row), false, false
 	r.told = wanted && whole // else it lacks values that were read
 	if to, ok := m.keyOf(key, c, false); ok && to != from {
 		m.byKey[from] = slices.DeleteFunc(m.byKey[from], func(j int) bool { return j == i })
@@ -362,9 +363,13 @@ func (m *merge) kept() []cdc.Change {
 		if r.gone || r.told {
 			continue
 		}
+		row := r.row
+		if r.big {
+			row = nil
+		}
 		out = append(out, cdc.Change{
-			Seq: laneBase + first + uint64(len(out)), Position: read.Position, Op: cdc.OpRead, TooBig: read.TooBig && len(r.row) == 0,
-			CommitTime: read.CommitTime, Relation: m.p.Relation, New: r.row, Prefix: m.p.Backfill, Size: r.size,
+			Seq: laneBase + first + uint64(len(out)), Position: read.Position, Op: cdc.OpRead, TooBig: r.big,
+			CommitTime: read.CommitTime, Relation: m.p.Relation, New: row, Prefix: m.p.Backfill, Size: r.size,
 		})
 	}
 	for i := range out { // their identity is that of a run
