@@ -197,6 +197,10 @@ func (a *API) changeBackfill(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	id := strings.ToLower(r.PathValue("id"))
+	if !slices.ContainsFunc(a.backfillsOf(sink), func(b Backfill) bool { return b.ID == id }) {
+		return entityBackfill.missing()
+	}
 	var body struct {
 		State string `json:"state"`
 	}
@@ -206,10 +210,6 @@ func (a *API) changeBackfill(w http.ResponseWriter, r *request) error {
 	states := []string{"active", "paused", "completed", "cancelled", "failed"}
 	if !slices.Contains(states, body.State) {
 		return mistaken("state", resource.CodeInvalid, "must be one of "+strings.Join(states, ", "))
-	}
-	id := strings.ToLower(r.PathValue("id"))
-	if a.backfills == nil {
-		return entityBackfill.missing()
 	}
 	b, err := a.backfills.SetBackfillState(r.Context(), sink, id, body.State)
 	if errors.Is(err, ErrNoBackfill) {

@@ -207,7 +207,7 @@ func requests(r *rig) {
 	}
 	r.as(otherToken, "GET", "/api/sinks/pull", nil, "X-Sequin-Account: acme").refused(404, "sink_not_found") // over the network the token alone says whose
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, r.oversized())
-	r.admin("POST", "/api/sinks/pull/backfills", nil).refused(422, "not_in_this_version") // an empty body needs no type
+	r.admin("POST", "/api/sinks/pull/backfills", nil).refused(422, "missing_value") // an empty body needs no type
 	r.as("", "GET", "/api/sinks", nil).refused(401, "authorization_missing")
 	require.Equal(t, "Bearer", r.as("unknown-token", "GET", "/api/sinks", nil).refused(401, "token_unknown").header.Get("WWW-Authenticate"))
 	large := object{"yaml": "x-padding: " + strings.Repeat("x", 1_000_000)}

@@ -32,6 +32,7 @@ func TestRoutes(t *testing.T) {
 		{"backfills", backfillRoutes},
 		{"pull", pullRoutes},
 		{"messages", messageRoutes},
+		{"moves", moveRoutes},
 		{"status", statusRoutes},
 		{"databases", databaseRoutes},
 		{"mistakes of databases", databaseMistakes},
@@ -153,7 +154,7 @@ func sinkMistakes(r *rig) {
 		{"a table's condition of another type", sink(object{"tables": []any{object{"name": "t", "where": "id"}}}), 422, "invalid_value", ""},
 		{"a route to nowhere", sink(object{"destination": object{"type": "webhook", "http_endpoint": "m-hook"}, "route": []any{object{"where": "id = 1", "to": object{"topic": "x"}}}}), 422, "invalid_value", ""},
 		{"an enrichment of everything", sink(object{"enrichment": "shape"}), 422, "conflicting_keys", ""},
-		{"a backfill", sink(object{"initial_backfill": true}), 422, "not_in_this_version", ""},
+		{"a backfill of something", sink(object{"initial_backfill": "some"}), 422, "invalid_value", ""},
 		{"batch_size as a text", sink(object{"batch_size": "5"}), 422, "invalid_value", ""},
 		{"batch_size too big", sink(object{"batch_size": 1001}), 422, "invalid_value", `{"batch_size":["is 1001; it must be between 1 and 1000"]}`},
 		{"no retries", sink(object{"max_retry_count": 0}), 422, "invalid_value", ""},
@@ -228,7 +229,21 @@ func sinkUpdates(r *rig) {
 func backfillRoutes(r *rig) {
 	const some = "/api/sinks/pull/backfills/0b8f3f0e-7f5c-4a56-9d6f-2f2a8a0f6c11"
 	r.admin("GET", "/api/sinks/pull/backfills", nil).require(200).equalJSON(`{"data":[]}`)
-	r.admin("POST", "/api/sinks/pull/backfills", object{"table": "public.t"}).refused(422, "not_in_this_version")
+	r.admin("POST", "/api/sinks/pull/backfills", object{"table": "public.nix"}).refused(422, "backfill_table_missing")
+	r.admin("POST", "/api/sinks/pull/backfills", object{"table": "public.t", "colour": 1}).refused(422, "unknown_key")
+	made := r.admin("POST", "/api/sinks/pull/backfills", object{"table": "public.t", "state": "paused"}).require(200)
+	r.admin("POST", "/api/sinks/pull/backfills", object{"table": "public.t"}).refused(422, "backfill_exists")
+	own := "/api/sinks/pull/backfills/" + made.text("id")
+	require.Equal(r.t, "paused", r.admin("GET", own, nil).require(200).text("state"))
+	require.Equal(r.t, made.text("id"), r.admin("GET", "/api/sinks/pull", nil).require(200).text("active_backfills.0.id"))
+	r.admin("PUT", own, object{"state": "completed"}).refused(422, "backfill_state")
+	r.admin("PUT", own, object{"state": "gone"}).refused(422, "invalid_value")
+	r.admin("PATCH", own, object{"state": "active"}).require(200)
+	r.admin("POST", "/api/sinks/pull/backfills", object{"table": "public.t", "state": "paused"}) // taken or not, as the first one is over or not
+	for _, b := range r.admin("GET", "/api/sinks/pull", nil).require(200).at("active_backfills").([]any) {
+		r.admin("PUT", "/api/sinks/pull/backfills/"+b.(object)["id"].(string), object{"state": "cancelled"})
+	}
+	r.admin("GET", "/api/sinks/pull/backfills", nil).require(200)
 	for _, method := range []string{"GET", "PUT", "PATCH"} {
 		require.Contains(r.t, r.admin(method, some, nil).refused(404, "backfill_not_found").text("summary"), "`backfill`")
 	}
@@ -237,6 +252,20 @@ func backfillRoutes(r *rig) {
 	for _, method := range []string{"GET", "POST"} {
 		r.admin(method, "/api/sinks/nobody/backfills", nil).refused(404, "sink_not_found")
 	}
+}
+
+func moveRoutes(r *rig) {
+	plan := r.admin("POST", "/api/sinks/pull/move", object{"to": "beginning", "dry_run": true})
+	plan.require(200)
+	moved := r.admin("POST", "/api/sinks/pull/move", object{"to": "end", "skip": true}).require(200)
+	r.admin("POST", "/api/sinks/pull/move", object{"to": "beginning"}).require(200)
+	require.Equal(r.t, true, moved.at("moved"))
+	require.NotEmpty(r.t, r.admin("GET", "/api/sinks/pull/moves", nil).require(200).at("data"))
+	r.admin("POST", "/api/sinks/pull/move/undo", nil).require(200)
+	r.admin("GET", "/api/sinks/pull/replays", nil).require(200)
+	r.admin("POST", "/api/sinks/pull/replays", object{"seqs": []int{1}}).require(200)
+	r.admin("POST", "/api/sinks/pull/replays/cancel", object{"all": true}).require(200)
+	r.admin("POST", "/api/sinks/nobody/move", object{"to": "end"}).refused(404, "sink_not_found")
 }
 
 func endpointRoutes(r *rig) {
