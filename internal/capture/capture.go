@@ -125,7 +125,8 @@ type Capture struct {
 	pending  atomic.Int64  // Unix microseconds of the oldest heartbeat that was sent and none came back since; 0 for none
 	meter    meter
 	marks    marks
-	unmarked bool // the source could not be marked, and the log says so; used by Run alone
+	ended    chan struct{} // closed when Run has ended
+	unmarked bool          // the source could not be marked, and the log says so; used by Run alone
 
 	mu         sync.Mutex
 	cfg        Config
@@ -147,6 +148,7 @@ func New(deps Deps, cfg Config) *Capture {
 	c := &Capture{
 		deps: deps, cfg: cfg, records: records{deps.State, deps.ID},
 		advanced: make(chan struct{}, 1), raise: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		ended: make(chan struct{}),
 		state: Connecting, since: time.Now(), warnings: map[string]*problem.Error{},
 		slot: SlotView{Retained: -1, SafeWAL: -1, KeepSize: -1},
 	}
@@ -197,8 +199,9 @@ const (
 	proving = 5 * time.Second
 )
 
-// Run streams until ctx ends.
+// Run streams until ctx ends. A capture runs once.
 func (c *Capture) Run(ctx context.Context) error {
+	defer close(c.ended)
 	wait := firstBackoff
 	for ctx.Err() == nil {
 		started := time.Now()

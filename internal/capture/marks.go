@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -78,11 +79,14 @@ func (m *marks) change() <-chan struct{} {
 	return m.moved
 }
 
+// ErrEnded reports a capture whose Run has ended.
+var ErrEnded = errors.New("the capture has ended")
+
 // remark is how long a watermark may take before another is written: the connection that would have brought it back may be gone.
 const remark = 15 * time.Second
 
 // Watermark has a watermark written by emit (postgres.EmitWatermark) and waits until it has come back through the slot and what came before it is
-// durable in the log. While changes do not flow it waits.
+// durable in the log. While changes do not flow it waits; ErrEnded says that they will not flow through this capture any more.
 func (c *Capture) Watermark(ctx context.Context, emit func(ctx context.Context, slot, publication, id string) error) (Mark, error) {
 	id := uuid.NewString()
 	passed := c.marks.expect(id)
@@ -96,6 +100,8 @@ func (c *Capture) Watermark(ctx context.Context, emit func(ctx context.Context, 
 		select {
 		case mark = <-passed:
 		case <-time.After(remark):
+		case <-c.ended:
+			return Mark{}, ErrEnded
 		case <-ctx.Done():
 			return Mark{}, fmt.Errorf("wait for a watermark: %w", ctx.Err())
 		}
@@ -107,6 +113,8 @@ func (c *Capture) Watermark(ctx context.Context, emit func(ctx context.Context, 
 		}
 		select {
 		case <-moved:
+		case <-c.ended:
+			return Mark{}, ErrEnded
 		case <-ctx.Done():
 			return Mark{}, fmt.Errorf("wait for a watermark: %w", ctx.Err())
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequinstream/sequin/internal/capture"
 	"github.com/sequinstream/sequin/internal/pgtest"
 	"github.com/sequinstream/sequin/internal/postgres"
 )
@@ -62,6 +63,25 @@ func TestAWatermarkComesAfterWhatWasBeforeIt(t *testing.T) {
 	failure := errors.New("read-only")
 	_, err = r.cap.Watermark(t.Context(), func(context.Context, string, string, string) error { return failure })
 	require.ErrorIs(t, err, failure)
+}
+
+// Whoever waits for a watermark of a capture that has ended is told so: another capture takes its place.
+func TestAWatermarkEndsWithItsCapture(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pgtest.Shared(t), table)
+	r.start()
+	r.streaming()
+	c, waiting, ended := r.cap, make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := c.Watermark(context.WithoutCancel(t.Context()), func(context.Context, string, string, string) error {
+			close(waiting)
+			return nil // which comes back to nobody
+		})
+		ended <- err
+	}()
+	<-waiting
+	r.stop()
+	require.ErrorIs(t, r.ended(ended), capture.ErrEnded)
 }
 
 // A transaction whose commit waits for a synchronous standby is received although no snapshot can see it.
