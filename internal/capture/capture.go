@@ -207,7 +207,7 @@ func (c *Capture) Run(ctx context.Context) error {
 		started := time.Now()
 		err := c.once(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the caller asked for the end
+			return nil // the caller asked for the end
 		}
 		if err == nil { // reconfigured
 			wait = firstBackoff
