@@ -395,18 +395,9 @@ func TestABackfillIsPausedAndGoesOn(t *testing.T) {
 	require.NotNil(t, now.Canceled)
 	take(int(now.Ingested) - len(seen))
 	r.nothing("pull")
-	status, body := r.put("/api/sinks/pull/backfills/"+b.ID, `{"state": "active"}`)
+	status, body := r.send(http.MethodPut, "/api/sinks/pull/backfills/"+b.ID, `{"state": "active"}`)
 	require.Equal(t, http.StatusUnprocessableEntity, status, body)
 	require.Contains(t, body, "backfill_state")
-}
-
-func (r *rig) put(path, body string) (int, string) {
-	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPut, "http://"+r.server.Addr()+path, strings.NewReader(body))
-	require.NoError(r.t, err)
-	req.Header.Set("Authorization", "Bearer "+harness.Token)
-	req.Header.Set("Content-Type", "application/json")
-	return do(r.t, req)
 }
 
 // Parts of a table, through the sink's own conditions too.
@@ -443,28 +434,19 @@ func TestBackfillsThatAreRefused(t *testing.T) {
 		`{"table": "t", "state": "completed"}`: "state", `{"table": "t", "timeout_ms": -1}`: "timeout_ms",
 		`{"table": "t", "keys": [1], "key_query": "select 1"}`: "key_query", `{"table": "t", "key_query": "select 1, 2"}`: "backfill_query",
 	} {
-		status, answer := r.postRaw("/api/sinks/pull/backfills", body)
+		status, answer := r.send(http.MethodPost, "/api/sinks/pull/backfills", body)
 		require.Equal(t, http.StatusUnprocessableEntity, status, "%s: %s", body, answer)
 		require.Contains(t, answer, want, body)
 	}
-	status, answer := r.postRaw("/api/sinks/off/backfills", `{"table": "t"}`)
+	status, answer := r.send(http.MethodPost, "/api/sinks/off/backfills", `{"table": "t"}`)
 	require.Equal(t, http.StatusUnprocessableEntity, status, answer)
 	require.Contains(t, answer, "backfill_sink_disabled")
 	b := r.backfill("pull", `{"table": "t", "state": "paused"}`)
-	status, answer = r.postRaw("/api/sinks/pull/backfills", `{"table": "t"}`)
+	status, answer = r.send(http.MethodPost, "/api/sinks/pull/backfills", `{"table": "t"}`)
 	require.Equal(t, http.StatusUnprocessableEntity, status, answer)
 	require.Contains(t, answer, "backfill_exists")
 	status, _ = r.get("/api/sinks/pull/backfills/" + b.ID)
 	require.Equal(t, http.StatusUnauthorized, status)
-}
-
-func (r *rig) postRaw(path, body string) (int, string) {
-	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, "http://"+r.server.Addr()+path, strings.NewReader(body))
-	require.NoError(r.t, err)
-	req.Header.Set("Authorization", "Bearer "+harness.Token)
-	req.Header.Set("Content-Type", "application/json")
-	return do(r.t, req)
 }
 
 // A new sink reads the tables that it is told to read first, once.

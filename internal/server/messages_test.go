@@ -13,23 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequinstream/sequin/internal/pgtest"
-	"github.com/sequinstream/sequin/test/harness"
 )
 
 // call makes a request with the token and reads the answer into reply.
 func (r *rig) call(method, path, body string, reply any) {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.server.Addr()+path, strings.NewReader(body))
-	require.NoError(r.t, err)
-	req.Header.Set("Authorization", "Bearer "+harness.Token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(r.t, err)
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	require.NoError(r.t, err)
-	require.Equal(r.t, http.StatusOK, resp.StatusCode, "%s", answer)
-	require.NoError(r.t, json.Unmarshal(answer, reply), "%s", answer)
+	status, answer := r.send(method, path, body)
+	require.Equal(r.t, http.StatusOK, status, "%s", answer)
+	require.NoError(r.t, json.Unmarshal([]byte(answer), reply), "%s", answer)
 }
 
 // listed is a message as the API lists it.

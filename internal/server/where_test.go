@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -19,7 +18,13 @@ func (r *rig) post(path string, body any) (int, string) {
 	r.t.Helper()
 	text, err := json.Marshal(body)
 	require.NoError(r.t, err)
-	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, "http://"+r.server.Addr()+path, bytes.NewReader(text))
+	return r.send(http.MethodPost, path, string(text))
+}
+
+// send sends a body as the owner of everything.
+func (r *rig) send(method, path, body string) (int, string) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.server.Addr()+path, strings.NewReader(body))
 	require.NoError(r.t, err)
 	req.Header.Set("Authorization", "Bearer "+harness.Token)
 	req.Header.Set("Content-Type", "application/json")
