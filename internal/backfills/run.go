@@ -70,6 +70,10 @@ func (r *run) work(ctx context.Context) error {
 		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		r.count(gctx, &t)
+		return nil
+	})
 	for i := range r.ranges() {
 		g.Go(func() error { return r.read(gctx, &t, i) })
 	}
@@ -121,10 +125,23 @@ func (r *run) begin(ctx context.Context, t *Target) error {
 	r.progress = p
 	r.mu.Unlock()
 	r.logger.InfoContext(ctx, "a backfill begins", "table", b.Table.String(), "rows", rows, "readers", len(p.Ranges))
+	return nil
+}
+
+// count counts the rows there are to read, beside the reading, if that can be done in the time of a page. Nothing but the display needs it.
+func (r *run) count(ctx context.Context, t *Target) {
+	b := r.m.record(r.id)
+	if b.Rows != nil && !b.Estimated {
+		return
+	}
+	reader, err := t.Open(ctx, &b, nil)
+	if err != nil {
+		return // whoever reads says why
+	}
+	defer reader.Close(ctx)
 	if n, err := reader.Count(ctx); err == nil {
 		r.m.change(ctx, r.id, func(b *Backfill) { b.Rows, b.Estimated = &n, false })
 	}
-	return nil
 }
 
 // job is a page that was read and has not been offered.
@@ -133,7 +150,6 @@ type job struct {
 	since  uint64 // the log's end before its snapshot
 	unseen []uint32
 	lsn    cdc.LSN // of its watermark
-	size   int
 }
 
 // read reads one span: pages are read ahead of the one that waits for its watermark.
@@ -219,7 +235,7 @@ func (r *run) pages(ctx context.Context, t *Target, reader *backfill.Reader, b *
 		}
 		sizer.Note(size, page.Took, page.Bytes, false)
 		select {
-		case jobs <- job{page: page, since: since, unseen: t.Received(page.Snapshot.InProgress, page.Snapshot.Xmax), size: size}:
+		case jobs <- job{page: page, since: since, unseen: t.Received(page.Snapshot.InProgress, page.Snapshot.Xmax)}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
