@@ -70,7 +70,7 @@ func (c *Consumer) Offer(ctx context.Context, p ReadPage) (Offered, error) {
 		for i := range kept {
 			out.Bytes += kept[i].Size
 		}
-		if wait, placed, err := c.placePage(&p, out, end); err != nil || placed {
+		if wait, placed, err := c.placePage(&p, m.plan, out, end); err != nil || placed {
 			if err != nil {
 				return Offered{}, err
 			}
@@ -87,7 +87,7 @@ func (c *Consumer) laneNext() uint64 {
 
 // placePage gives a page that was written its place behind an entry, unless the frontier has passed that, or ever had: then somebody may have got
 // a newer state of a row already, and the changes in between have to be looked at first.
-func (c *Consumer) placePage(p *ReadPage, o Offered, after uint64) (wait *batch, placed bool, err error) {
+func (c *Consumer) placePage(p *ReadPage, plan *plan, o Offered, after uint64) (wait *batch, placed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -95,6 +95,8 @@ func (c *Consumer) placePage(p *ReadPage, o Offered, after uint64) (wait *batch,
 		return nil, false, ErrStopped
 	case c.cfg.Status == Disabled:
 		return nil, false, ErrDisabled
+	case c.plan != plan: // what it gets was judged by another filter
+		return nil, false, ErrReadAgain
 	case max(c.next, c.lane.peak) > after+1:
 		return nil, false, nil
 	}
@@ -250,10 +252,12 @@ func (m *merge) keyOf(k keyPlan, c *cdc.Change, old bool) (string, bool) {
 // follow looks at what has come to the log since, and returns its end.
 func (m *merge) follow(ctx context.Context) (uint64, error) {
 	m.c.mu.Lock()
-	if m.plan != m.c.plan {
-		m.plan = m.c.plan
-	}
+	plan := m.c.plan
 	m.c.mu.Unlock()
+	if m.plan != nil && m.plan != plan {
+		return 0, fmt.Errorf("%w: the filter has changed meanwhile", ErrReadAgain)
+	}
+	m.plan = plan
 	end := m.c.log.End().Seq
 	for m.at < end {
 		change, err := m.log.at(ctx, m.at+1)
