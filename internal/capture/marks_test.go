@@ -92,47 +92,12 @@ func TestReceivedBeforeItIsVisible(t *testing.T) {
 	r.start()
 	r.streaming()
 	r.insert(0)
-	server.Configure(t, map[string]string{"synchronous_standby_names": "nobody"})
-	t.Cleanup(func() { server.Configure(t, map[string]string{"synchronous_standby_names": ""}) })
-	held(t, r)
-	rows := pgtest.Value[int64](t, r.db, "select count(*) from t")
-	require.Equal(t, uint64(rows)+1, r.log.End().Seq, "one row is not visible")                        //nolint:gosec // a count
+	r.db.HoldCommit(t, "insert into t select coalesce(max(id), 0) + 1 from t")
+	rows := uint64(pgtest.Value[int64](t, r.db, "select count(*) from t")) //nolint:gosec // a count
+	r.eventually("the row that is not visible arrives", func() bool { return r.log.End().Seq == rows+1 })
 	xmax := uint64(pgtest.Value[int64](t, r.db, "select txid_snapshot_xmax(txid_current_snapshot())")) //nolint:gosec // an id
 	require.NotEmpty(t, r.cap.Received(nil, xmax))
 	require.Empty(t, r.cap.Received(nil, xmax+1000))
 	_, err := r.cap.Watermark(t.Context(), emitter(t, r))
 	require.NoError(t, err, "a watermark does not wait for the standby")
-}
-
-// held inserts rows until the commit of one waits for a standby, as soon as the server's processes have heard that there ought to be one.
-func held(t *testing.T, r *rig) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), r.db.URL)
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	t.Cleanup(func() {
-		cancel()
-		cancelled := <-ended
-		require.Error(t, cancelled)
-		_ = conn.Close(context.WithoutCancel(t.Context()))
-	})
-	for n, waits := 1, false; !waits; n++ {
-		go func() {
-			_, err := conn.Exec(ctx, "insert into t values ($1)", n)
-			ended <- err
-		}()
-		over := false
-		r.eventually("the commit ends, or waits for a standby", func() bool {
-			select {
-			case err := <-ended:
-				require.NoError(t, err)
-				over = true
-			default:
-			}
-			waits = pgtest.Value[int](t, r.db, "select count(*)::int from pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()") == 1
-			return over || waits
-		})
-		r.eventually("the row arrives", func() bool { return r.log.End().Seq == uint64(n+1) }) //nolint:gosec // a count
-	}
 }

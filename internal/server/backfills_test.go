@@ -299,29 +299,7 @@ func TestABackfillAndACommitThatWaits(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{})
 	r := newRig(t, server, hot+"; insert into hot select i, nextval('versions') from generate_series(1, 50) i", pull)
 	r.begin()
-	server.Configure(t, map[string]string{"synchronous_standby_names": "nobody"})
-	t.Cleanup(func() { server.Configure(t, map[string]string{"synchronous_standby_names": ""}) })
-	conn, err := pgx.Connect(t.Context(), r.db.URL)
-	require.NoError(t, err)
-	ended := make(chan error, 1)
-	waits := false
-	for n := 0; !waits; n++ {
-		go func() {
-			_, err := conn.Exec(context.WithoutCancel(t.Context()), "update hot set version = nextval('versions') where id = 7")
-			ended <- err
-		}()
-		over := false
-		r.eventually("the commit ends, or waits", func() bool {
-			select {
-			case err := <-ended:
-				require.NoError(t, err)
-				over = true
-			default:
-			}
-			waits = pgtest.Value[int](t, r.db, "select count(*)::int from pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()") == 1
-			return over || waits
-		})
-	}
+	release := r.db.HoldCommit(t, "update hot set version = nextval('versions') where id = 7")
 	newest := 0
 	r.eventually("the update has come", func() bool {
 		for id, record := range r.some() {
@@ -338,9 +316,7 @@ func TestABackfillAndACommitThatWaits(t *testing.T) {
 		return now.Waiting != nil && strings.Contains(*now.Waiting, "no snapshot sees yet")
 	})
 	r.nothing("pull")
-	server.Configure(t, map[string]string{"synchronous_standby_names": ""})
-	require.NoError(t, <-ended)
-	require.NoError(t, conn.Close(context.WithoutCancel(t.Context())))
+	release()
 	var row struct{ Version int }
 	require.NoError(t, json.Unmarshal([]byte(r.records(50)["7"]), &row))
 	require.Equal(t, newest, row.Version)
